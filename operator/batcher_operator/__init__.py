@@ -1,0 +1,1 @@
+"""The operator that keeps certificates, webhook configurations and Events."""

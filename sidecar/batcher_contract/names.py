@@ -1,0 +1,73 @@
+"""Names and ports that the sidecar, the webhook and the operator agree on."""
+
+from typing import Final
+
+__all__ = [
+    "ADMIN_PORT",
+    "ANNOTATION_PREFIX",
+    "BATCH_ID_HEADER",
+    "BATCH_SIZE_HEADER",
+    "BYPASS_HEADER",
+    "COMPONENT_PORT",
+    "DATA_PORT",
+    "DATA_PORT_BEHIND_AGENT",
+    "DRAIN_HEADER",
+    "HOP_BY_HOP_HEADERS",
+    "METRICS_PREFIX",
+    "PROBE_HEADER",
+    "READINESS_PROBE_ENV",
+]
+
+DATA_PORT: Final = 9081
+"""Where the sidecar accepts requests; KServe's Services point here when batching is on."""
+
+DATA_PORT_BEHIND_AGENT: Final = 9082
+"""Where the sidecar accepts requests when KServe's own agent keeps 9081 for its logger."""
+
+ADMIN_PORT: Final = 9084
+"""Liveness, readiness, metrics, settings and drain (9083 is KServe's log marshaller)."""
+
+COMPONENT_PORT: Final = 8080
+"""Where a KServe model server listens unless its container names another port."""
+
+ANNOTATION_PREFIX: Final = "inference-batcher.io/"
+"""Starts the key of every annotation that is ours."""
+
+READINESS_PROBE_ENV: Final = "SERVING_READINESS_PROBE"
+"""Environment variable in which KServe and Knative hand over the model server's probe as JSON."""
+
+PROBE_HEADER: Final = "K-Network-Probe"
+"""Request header that marks a Knative probe."""
+
+BATCH_ID_HEADER: Final = "X-Batch-Id"
+"""Response header: the id that all members of a batch share."""
+
+BATCH_SIZE_HEADER: Final = "X-Batch-Size"
+"""Response header: how many instances the batch held."""
+
+BYPASS_HEADER: Final = "X-Batch-Bypass"
+"""Request header: `true` asks for this request to be forwarded alone."""
+
+DRAIN_HEADER: Final = "X-Inference-Batcher-Drain"
+"""Request header without which `/drain` on the admin port is refused."""
+
+METRICS_PREFIX: Final = "inference_batcher_"
+"""Starts the name of every metric."""
+
+HOP_BY_HOP_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers (lower case) that concern one connection only and never pass a proxy.
+
+RFC 9110 section 7.6.1 and the older list of RFC 2616 section 13.5.1.
+"""

@@ -1,0 +1,1 @@
+"""The batching proxy that stands in front of a model server."""

@@ -1,0 +1,1 @@
+"""The admission webhook that puts the batching sidecar into pods."""
