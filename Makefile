@@ -1,0 +1,55 @@
+# Everything is installed into .venv and cached under .cache; nothing else is touched.
+PYTHON ?= python3
+FUZZ_SECONDS ?= 60
+BENCH_PEER ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INPUTS := pyproject.toml constraints.txt scripts/install.py
+export BENCH_PEER PYTHON
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.ready-demo ## Show batching on a real model server, in under a minute after set-up
+	@$(BIN)/python examples/demo/demo.py
+
+test: .venv/.ready-all ## Run every test (PYTEST_ARGS="..." is passed on)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: .venv/.ready-all ## Check style, types and the layers between the packages
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/import-linter
+
+fuzz: .venv/.ready-all ## Throw hostile bytes at the data port and the codecs for FUZZ_SECONDS (60)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+bench: .venv/.ready-all ## Measure against other proxies (BENCH_PEER="command of another batcher")
+	$(BIN)/python -m tests.bench
+
+constraints: ## Renew the pinned versions in constraints.txt
+	$(PYTHON) scripts/install.py --renew-constraints
+
+clean: ## Remove all that the other targets made: .venv, .cache and build leftovers
+	rm -rf .venv .cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find sidecar webhook operator -maxdepth 1 -name '*.egg-info' -exec rm -rf {} +
+
+.venv/.ready-demo: $(INPUTS)
+	$(call install,demo sidecar)
+
+.venv/.ready-all: $(INPUTS)
+	$(call install,bench demo dev operator sidecar webhook)
+
+# $(1): the extras of pyproject.toml to install
+define install
+@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: install Python 3.11 or later, or name one with PYTHON=..." >&2; exit 1; }
+@$(PYTHON) scripts/install.py $(1)
+@touch $@
+endef
+
+.PHONY: help demo test lint fuzz bench constraints clean
