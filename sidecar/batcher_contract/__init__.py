@@ -1,5 +1,27 @@
 """What the sidecar, the webhook and the operator agree on. Standard library only."""
 
-from batcher_contract.settings import BatcherSettings
+from batcher_contract.annotations import ParsedAnnotations, parse_annotations
+from batcher_contract.faults import Fault, SettingsError
+from batcher_contract.fields import FIELDS, Field
+from batcher_contract.flags import ParsedFlags, parse_flags, settings_to_flags, split_arguments
+from batcher_contract.settings import BatcherSettings, PodOptions, ProcessOptions
 
-__all__ = ["BatcherSettings"]
+__all__ = [
+    "FIELDS",
+    "BatcherSettings",
+    "Fault",
+    "Field",
+    "ParsedAnnotations",
+    "ParsedFlags",
+    "PodOptions",
+    "ProcessOptions",
+    "SettingsError",
+    "__version__",
+    "parse_annotations",
+    "parse_flags",
+    "settings_to_flags",
+    "split_arguments",
+]
+
+__version__ = "0.1.0"
+"""The version of all programs: they are released together."""

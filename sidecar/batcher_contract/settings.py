@@ -1,21 +1,34 @@
-"""What a user can choose about batching."""
+"""What a user can choose: about batching, about the sidecar's process and about its pod.
+
+Units stand in the names; bounds and meanings are in `batcher_contract.fields`. Building one of
+these checks nothing: values from users go through `batcher_contract.flags` or
+`batcher_contract.annotations`, which do.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BatcherSettings", "RowSignature", "Strategy"]
+from batcher_contract.names import ADMIN_PORT, COMPONENT_PORT, DATA_PORT
+
+__all__ = [
+    "BatcherSettings",
+    "LogFormat",
+    "LogLevel",
+    "PodOptions",
+    "ProcessOptions",
+    "RowSignature",
+    "Strategy",
+]
 
 Strategy = Literal["window"]
 RowSignature = Literal["shape", "type"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatcherSettings:
-    """How requests are gathered, limited and drained.
-
-    Units stand in the names; bounds and meanings are in `batcher_contract.fields`. Building
-    one checks nothing: values from users go through `batcher_contract.parsing`, which does.
-    """
+    """How requests are gathered, limited and drained."""
 
     max_batch_size: int = 32
     """Instances that make a batch leave. A trigger, not a cap."""
@@ -58,3 +71,58 @@ class BatcherSettings:
 
     drain_timeout_s: float = 20.0
     """How long a drain keeps listening at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOptions:
+    """What only the sidecar's process is told, by flags: where to listen and where to send."""
+
+    enable_batcher: bool = False
+    """Whether to batch at all; without it everything is forwarded."""
+
+    component_host: str = "127.0.0.1"
+    """Host of the model server."""
+
+    component_port: int = COMPONENT_PORT
+    """Port of the model server."""
+
+    host: str | None = None
+    """Address both listeners bind; None for all address families."""
+
+    port: int = DATA_PORT
+    """Port for requests."""
+
+    admin_port: int = ADMIN_PORT
+    """Port for liveness, readiness, metrics, settings and drain."""
+
+    log_level: LogLevel = "info"
+    """The least severity that is logged."""
+
+    log_format: LogFormat = "text"
+    """Lines for people (`text`) or one JSON object a line (`json`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodOptions:
+    """What only the webhook and the operator are told, by annotations; None where unset."""
+
+    inject: bool = True
+    """Whether the sidecar may be put into the pods of this service."""
+
+    cpu_request: str | None = None
+    """The sidecar's resources.requests.cpu."""
+
+    cpu_limit: str | None = None
+    """The sidecar's resources.limits.cpu."""
+
+    memory_request: str | None = None
+    """The sidecar's resources.requests.memory."""
+
+    memory_limit: str | None = None
+    """The sidecar's resources.limits.memory."""
+
+    restarted_at: str | None = None
+    """Any new text here rolls the pods of a service."""
+
+    decision: str | None = None
+    """What the webhook did to a pod and why; written by it, read by the operator."""
