@@ -1,0 +1,1 @@
+"""What the black-box tests are written with: raw clients, a scripted model server, processes."""
