@@ -51,7 +51,7 @@ def parse_annotations(
 
 
 def _unknown(key: str) -> Fault:
-    close = nearest(key, (*_BY_KEY, *_IN_SECTION))
+    close = nearest(key, (*_BY_KEY, *_IN_SECTION), ANNOTATION_PREFIX)
     if close is None:
         remedy = "remove it, or use one of " + ", ".join(_BY_KEY)
     elif close in _IN_SECTION:

@@ -107,13 +107,12 @@ def settings_to_flags(settings: BatcherSettings, given: Collection[str] = ()) ->
 
 def _unknown(key: str) -> Fault:
     if not key.startswith("-"):
-        return Fault(
-            key, None, "is no flag", "write switches as --flag=true, the rest --flag value"
-        )
+        remedy = "write switches as --flag=true, all else as --flag value"
+        return Fault(key, None, "is no flag", remedy)
     if key in _OF_THE_AGENT:
         remedy = "leave logging and pulling to the agent, with this program behind it"
         return Fault(key, None, "is a flag of KServe's agent only", remedy)
-    close = nearest(f"--{key.lstrip('-')}", _BY_KEY)
+    close = nearest(key, _BY_KEY, "--")
     remedy = f"did you mean {close}?" if close else "see --help for those there are"
     return Fault(key, None, "is an unknown flag", remedy)
 

@@ -28,10 +28,11 @@ _MUST = {
 }
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like a misspelt one, if any is."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return close[0] if close else None
+def nearest(word: str, known: Iterable[str], prefix: str) -> str | None:
+    """The known word most like a misspelt one, if any is; what all begin with does not count."""
+    bare = {key.removeprefix(prefix): key for key in known}
+    close = difflib.get_close_matches(word.removeprefix(prefix).lstrip("-"), bare, n=1, cutoff=0.5)
+    return bare[close[0]] if close else None
 
 
 @dataclass(slots=True)
