@@ -110,9 +110,13 @@ def _help(columns: int) -> str:
 def _help_for(field: Field, columns: int) -> str:
     text = f"{field.meaning}: {field.kind.expected} (default: {field.default_text})"
     indent = " " * 6
-    width = max(40, min(columns, 100))
-    lines = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
-    value = (
-        f"[={field.kind.metavar}]" if isinstance(field.kind, Switch) else f" {field.kind.metavar}"
+    lines = textwrap.fill(
+        text,
+        max(40, min(columns, 100)),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )
+    metavar = field.kind.metavar
+    value = f"[={metavar}]" if isinstance(field.kind, Switch) else f" {metavar}"
     return f"  {field.flag_key}{value}\n{lines}\n"
