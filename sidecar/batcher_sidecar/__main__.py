@@ -1,0 +1,100 @@
+"""The program: wires the parts together and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from batcher_contract import __version__
+from batcher_sidecar.admin import build_app, start_admin
+from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.config import parse_args
+from batcher_sidecar.dataport import SidecarPort
+from batcher_sidecar.lifecycle import Lifecycle
+from batcher_sidecar.logs import configure_logging
+from batcher_sidecar.metrics import Metrics
+from batcher_sidecar.probe import ModelProbe, ProbeError
+from batcher_sidecar.upstream import UpstreamPool
+
+if TYPE_CHECKING:
+    from batcher_sidecar.config import SidecarConfig
+
+_log = logging.getLogger("batcher_sidecar")
+
+
+class _Admin:
+    """What the admin port sees (``admin.AdminState``)."""
+
+    def __init__(self, config: SidecarConfig, lifecycle: Lifecycle) -> None:
+        self.ready = lifecycle.ready
+        self.drain_by_hook = lifecycle.drain_by_hook
+        self._config = config
+        self._since = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def config(self) -> dict[str, object]:
+        """Return what is in force, and since when."""
+        fields: dict[str, Any] = asdict(self._config)
+        settings = fields.pop("settings")
+        return {"version": __version__, "since": self._since, "settings": settings, **fields}
+
+
+async def serve(config: SidecarConfig) -> int:
+    """Run the sidecar until it is told to end; return the exit code."""
+    probe = ModelProbe.parse(config.readiness_probe, config.component_host, config.component_port)
+    metrics = Metrics()
+    pool = UpstreamPool(config.component_host, config.component_port)
+    port = SidecarPort(config, V1Codec(config.settings.row_signature), pool, metrics)
+    lifecycle = Lifecycle(
+        port,
+        probe,
+        quiet_s=config.settings.drain_quiet_s,
+        drain_timeout_s=config.settings.drain_timeout_s,
+    )
+    port.ready = lifecycle.ready
+    lifecycle.handle_signals()
+    app = build_app(_Admin(config, lifecycle), metrics)
+    await port.listen(config.host, config.port)
+    admin = await start_admin(app, config.host, config.admin_port)
+    _log.info(
+        "serving on port %d, admin on port %d, in front of %s:%d, batching %s",
+        config.port, config.admin_port, config.component_host, config.component_port,
+        "on" if config.enable_batcher else "off",
+    )  # fmt: skip
+    gc.collect()
+    gc.freeze()
+    try:
+        return await lifecycle.run()
+    finally:
+        await port.close()
+        await pool.close()
+        await admin.close()
+        await probe.close()
+
+
+def main() -> None:
+    """Entry point of ``batcher-sidecar``."""
+    config = parse_args(sys.argv[1:], os.environ)
+    configure_logging(config.log_level, config.log_format)
+    try:
+        import uvloop
+    except ImportError:
+        factory = asyncio.new_event_loop
+    else:
+        factory = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            code = runner.run(serve(config))
+    except (ProbeError, OSError) as error:
+        sys.stderr.write(f"batcher-sidecar: {error}\n")
+        code = 2
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Protocols as pure functions over bytes: a request to rows, rows to one body, an answer to parts.
+
+A codec never interprets a row: rows are slices of the bytes that the client or the model server
+sent, so every value comes out as it went in. ``base.py`` is what the rest of the sidecar knows of a
+codec, ``v1.py`` is KServe's and TensorFlow Serving's v1 REST protocol, ``signature.py`` tells which
+rows one call can hold.
+"""
+
+from batcher_sidecar.codecs.base import BadRequest, Bypass, Codec, ParsedRequest, Unsplittable
+
+__all__ = ["BadRequest", "Bypass", "Codec", "ParsedRequest", "Unsplittable"]

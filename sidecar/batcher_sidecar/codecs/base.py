@@ -1,0 +1,80 @@
+"""What the sidecar knows of a protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+
+class BadRequest(Exception):
+    """The request is wrong in itself (400). The message is meant for its sender."""
+
+
+class Bypass(Exception):
+    """The request is not for batching and goes to the model server as it came.
+
+    ``reason`` is a label of the metric ``bypassed``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unsplittable(Exception):
+    """An answer that cannot be divided among the members of its batch. The message says why."""
+
+
+class ParsedRequest(Protocol):
+    """A request that may share a batch."""
+
+    key: Hashable
+    """What two requests must have in common in their bodies to be served by one call."""
+
+    @property
+    def instances(self) -> int:
+        """How many instances it holds, at least one."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """True if its own rows differ so that it must not share a call."""
+        ...
+
+
+class Codec(Protocol):
+    """One protocol. ``Any`` stands for the codec's own types of requests and parts."""
+
+    protocol: str
+    """The name of the protocol in metrics."""
+    content_type: bytes
+    """Content-Type of joined bodies and of answers."""
+
+    def parse(self, body: bytes) -> Any:
+        """Read a request's body.
+
+        Raises:
+            BadRequest: it is malformed.
+            Bypass: it is well-formed or beyond us, and not for batching.
+        """
+        ...
+
+    def join(self, members: Sequence[Any], rows: tuple[int, int] | None) -> bytes:
+        """Make one body of members with equal keys; with ``rows``, of that range of one member."""
+        ...
+
+    def split(self, body: bytes, counts: Sequence[int]) -> tuple[Sequence[Any], int]:
+        """Divide an answer's body into a part for each count of instances.
+
+        Returns the parts and how many of the answer's fields could not be given to anyone.
+
+        Raises:
+            Unsplittable: the answer does not hold the sum of ``counts`` predictions.
+        """
+        ...
+
+    def answer(self, parts: Sequence[Any], batch_id: str) -> bytes:
+        """Make the body for one caller, of its part or of the parts of its pieces in order."""
+        ...

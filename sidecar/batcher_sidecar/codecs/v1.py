@@ -1,0 +1,234 @@
+"""The v1 REST protocol: ``{"instances": [...], ...}`` to ``{"predictions": [...], ...}``.
+
+Only the row form is batched; the columnar form (``inputs``) of TensorFlow Serving is not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from batcher_sidecar.codecs.base import BadRequest, Bypass, Unsplittable
+from batcher_sidecar.codecs.signature import RowSignature, row_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NO_INSTANCES: Final = "no instances in the request"
+UNREADABLE: Final = "can't Unmarshal body"
+
+Raw = msgspec.Raw
+_UNSET = msgspec.UNSET
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    """The common request, read in one pass. Others take a second one (``_read_fields``)."""
+
+    instances: list[Raw]
+    signature_name: Raw | msgspec.UnsetType = _UNSET
+    parameters: Raw | msgspec.UnsetType = _UNSET
+
+
+class _Response(msgspec.Struct, forbid_unknown_fields=True):
+    """The common answer, read in one pass."""
+
+    predictions: list[Raw]
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_rows = msgspec.json.Decoder(list[Raw]).decode
+_encode_name = msgspec.json.encode
+_SCALAR_START = frozenset(b'"-0123456789tfn')
+_CONSTANT = re.compile(rb"NaN|Infinity")
+
+Fields = tuple[tuple[str, bytes], ...]
+
+
+class V1Request:
+    """A row-form request: its rows as they came, and the fields beside them."""
+
+    __slots__ = ("alone", "body", "key", "rest", "rows")
+
+    def __init__(self, body: bytes, rows: list[Raw], rest: Fields, row_mode: RowSignature) -> None:
+        self.body = body
+        self.rows = rows
+        self.rest = rest
+        signature = row_signature(bytes(rows[0]), row_mode)
+        self.alone = len(rows) > 1 and any(
+            row_signature(bytes(row), row_mode) != signature for row in rows[1:]
+        )
+        self.key = (signature, rest)
+
+    @property
+    def instances(self) -> int:
+        """How many instances the request holds."""
+        return len(self.rows)
+
+
+class V1Part:
+    """One member's rows of an answer, and the answer's other fields as far as they are its own."""
+
+    __slots__ = ("rest", "rows")
+
+    def __init__(self, rows: Sequence[Raw], rest: Fields) -> None:
+        self.rows = rows
+        self.rest = rest
+
+
+class V1Codec:
+    """KServe's v1 protocol (``docs/rules.md``, rules 1 and 11)."""
+
+    protocol = "v1"
+    content_type = b"application/json"
+
+    def __init__(self, row_mode: RowSignature) -> None:
+        self._row_mode = row_mode
+
+    def parse(self, body: bytes) -> V1Request:
+        """Read a request's body; see ``Codec.parse``."""
+        rest: Fields = ()
+        try:
+            if not body.isascii():
+                body.decode()  # Raw does not check it, and one bad string would harm a batch
+            try:
+                request = _decode_request(body)
+                rows = request.instances
+                if request.signature_name is not _UNSET or request.parameters is not _UNSET:
+                    named = (
+                        ("parameters", request.parameters),
+                        ("signature_name", request.signature_name),
+                    )
+                    rest = tuple(
+                        [(name, bytes(raw)) for name, raw in named if isinstance(raw, Raw)]
+                    )
+            except msgspec.ValidationError:
+                rows, rest = _read_uncommon_request(body)
+        except UnicodeDecodeError as error:
+            raise BadRequest(
+                f"{UNREADABLE}: not UTF-8 at byte {error.start}; send JSON in UTF-8"
+            ) from None
+        except RecursionError:
+            raise Bypass("nesting") from None
+        except msgspec.DecodeError as error:
+            if _CONSTANT.search(body):
+                raise Bypass("nan") from None
+            raise BadRequest(f"{UNREADABLE}: {error}; send one JSON object") from None
+        if not rows:
+            raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
+        return V1Request(body, rows, rest, self._row_mode)
+
+    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> bytes:
+        """Make one body; a member that travels alone and whole goes as it came."""
+        first = members[0]
+        if rows is not None:
+            pieces: list[Raw] = first.rows[rows[0] : rows[1]]
+        elif len(members) == 1:
+            return first.body
+        else:
+            pieces = [row for member in members for row in member.rows]
+        return b'{"instances":[%b]%b}' % (b",".join(pieces), _render(first.rest))
+
+    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[V1Part], int]:
+        """Divide ``predictions``, and what else is as long; see ``Codec.split``."""
+        try:
+            if not body.isascii():
+                body.decode()
+            try:
+                rows = _decode_response(body).predictions
+                others: dict[str, Raw] = {}
+            except msgspec.ValidationError:
+                others = _decode_fields(body)
+                rows = _decode_rows(others.pop("predictions"))
+        except KeyError:
+            raise Unsplittable("the answer has no `predictions`") from None
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise Unsplittable(
+                f"the answer is no JSON object with `predictions`: {error}"
+            ) from None
+        total = sum(counts)
+        if len(rows) != total:
+            raise Unsplittable(f"the answer has {len(rows)} predictions for {total} instances")
+        if len(counts) == 1:
+            rest = tuple([(name, bytes(raw)) for name, raw in others.items()])
+            return [V1Part(rows, rest)], 0
+        return _divide(rows, others, counts)
+
+    def answer(self, parts: Sequence[V1Part], batch_id: str) -> bytes:
+        """Make one caller's body: KServe's fields, then the model server's own."""
+        first = parts[0]
+        rows = first.rows if len(parts) == 1 else [row for part in parts for row in part.rows]
+        return b'{"message":"","batchId":"%b","predictions":[%b]%b}' % (
+            batch_id.encode(),
+            b",".join(rows),
+            _render(first.rest if len(parts) == 1 else _reunite(parts)),
+        )
+
+
+def _read_uncommon_request(body: bytes) -> tuple[list[Raw], Fields]:
+    """Read a request with fields of its own; tell apart what is wrong and what is another form."""
+    try:
+        fields = _decode_fields(body)
+    except msgspec.ValidationError:
+        raise BadRequest(f"{UNREADABLE}: the body is no JSON object; send one") from None
+    instances = fields.pop("instances", None)
+    if instances is None:
+        if "inputs" in fields:
+            raise Bypass("columnar")
+        raise Bypass("no_instances")
+    if bytes(instances)[:1] != b"[":
+        raise BadRequest(f"{UNREADABLE}: `instances` is no list; send a list of instances")
+    rest = tuple(sorted([(name, bytes(raw)) for name, raw in fields.items()]))
+    return _decode_rows(instances), rest
+
+
+def _render(fields: Fields) -> bytes:
+    """Write fields as they follow another one in a JSON object."""
+    if not fields:
+        return b""
+    return b"".join([b",%b:%b" % (_encode_name(name), raw) for name, raw in fields])
+
+
+def _divide(
+    rows: list[Raw], others: dict[str, Raw], counts: Sequence[int]
+) -> tuple[list[V1Part], int]:
+    """Split among several: scalars are everybody's, arrays as long as the batch are divided."""
+    shared: list[tuple[str, bytes]] = []
+    divided: list[tuple[str, list[Raw]]] = []
+    dropped = 0
+    for name, raw in others.items():
+        value = bytes(raw)
+        if value[0] in _SCALAR_START:
+            shared.append((name, value))
+            continue
+        elements = _decode_rows(value) if value[0] == 0x5B else []
+        if len(elements) == len(rows):
+            divided.append((name, elements))
+        else:
+            dropped += 1
+    parts: list[V1Part] = []
+    start = 0
+    common = tuple(shared)
+    for count in counts:
+        stop = start + count
+        own = [(name, b"[%b]" % b",".join(elements[start:stop])) for name, elements in divided]
+        parts.append(V1Part(rows[start:stop], (*common, *own) if own else common))
+        start = stop
+    return parts, dropped
+
+
+def _reunite(parts: Sequence[V1Part]) -> Fields:
+    """Put the fields of the pieces of one request together: arrays in order, scalars of the last."""
+    fields: dict[str, bytes] = {}
+    for number, part in enumerate(parts):
+        for name, raw in part.rest:
+            before = fields.get(name)
+            if number and before is not None and before[:1] == b"[" == raw[:1]:
+                elements = [*_decode_rows(before), *_decode_rows(raw)]
+                fields[name] = b"[%b]" % b",".join(elements)
+            else:
+                fields[name] = raw
+    return tuple(fields.items())

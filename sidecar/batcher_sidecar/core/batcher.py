@@ -1,0 +1,279 @@
+"""The state machine: events in, commands out. The rules it keeps stand in ``core/__init__.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from batcher_sidecar.core.isolation import CallBudget, KeyMemory
+from batcher_sidecar.core.model import (
+    Answer,
+    Answered,
+    Arrived,
+    Batch,
+    Call,
+    Cancel,
+    Command,
+    Draining,
+    Event,
+    Fail,
+    Failed,
+    Left,
+    Refuse,
+    Request,
+    Send,
+    SettingsChanged,
+    Tick,
+    WakeAt,
+)
+from batcher_sidecar.core.policy import WindowPolicy
+from batcher_sidecar.core.queues import NEVER_S, KeyQueue, PathQueues
+from batcher_sidecar.core.timers import TimerHeap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from batcher_contract import BatcherSettings
+
+_ALONE: Final = object()  # the key under which requests that share with nobody wait in their path
+
+
+class Batcher:
+    """Every request's way from arrival to answer. One instance serves all paths and keys."""
+
+    def __init__(self, settings: BatcherSettings) -> None:
+        self._settings = settings
+        self._policy = WindowPolicy(settings, draining=False)
+        self._paths: dict[Hashable, PathQueues] = {}
+        self._timers: TimerHeap[Request | KeyQueue] = TimerHeap()
+        self._wake_s = NEVER_S  # the last WakeAt that has not come yet
+        self._memory = KeyMemory()
+        self._budget = CallBudget()
+        self._seq = 0
+        self.waiting = 0
+        """Requests that wait for a call."""
+        self.in_flight = 0
+        """Batches that hold a slot."""
+        self._handlers: dict[type, Callable[[Any, float, list[Command]], None]] = {
+            Arrived: self._arrived,
+            Answered: self._answered,
+            Failed: self._failed,
+            Left: self._left,
+            Tick: self._tick,
+            Draining: self._draining,
+            SettingsChanged: self._settings_changed,
+        }
+
+    def handle(self, event: Event, now_s: float) -> list[Command]:
+        """Take an event at a time not before the last one; return what is to be done, in order."""
+        out: list[Command] = []
+        self._handlers[type(event)](event, now_s, out)
+        next_s = self._timers.next_s()
+        if next_s is not None and next_s < self._wake_s:
+            self._wake_s = next_s
+            out.append(WakeAt(next_s))
+        return out
+
+    # --- arrival, and the cut -------------------------------------------------------------------
+
+    def _arrived(self, event: Arrived, now_s: float, out: list[Command]) -> None:
+        request = event.request
+        if self.waiting >= self._settings.max_queue_size:
+            request.done = True
+            out.append(Refuse(request, "queue_full"))
+            return
+        self._seq += 1
+        request.seq = self._seq
+        request.arrived_s = now_s
+        request.deadline_s = now_s + self._settings.timeout_s
+        path = self._paths.get(request.path)
+        if path is None:
+            path = self._paths[request.path] = PathQueues(request.path)
+        key = _ALONE if request.alone else request.key
+        queue = path.queues.get(key)
+        if queue is None:
+            single_until_s = NEVER_S if request.alone else self._memory.unbatched_until_s(key)
+            queue = path.queues[key] = KeyQueue(path, key, single_until_s)
+        queue.add(request)
+        self.waiting += 1
+        self._timers.add(request.deadline_s, request)
+        if not queue.due:
+            self._watch(queue, now_s)
+            self._grant(path, now_s, out)
+
+    def _watch(self, queue: KeyQueue, now_s: float) -> None:
+        """Mark a waiting key as due, or see to it that the end of its window is not missed."""
+        if self._policy.trigger(queue, now_s) is not None:
+            queue.path.mark_due(queue)
+        elif queue.timer_s == NEVER_S:
+            queue.timer_s = self._policy.window_end_s(queue)
+            self._timers.add(queue.timer_s, queue)
+
+    def _grant(self, path: PathQueues, now_s: float, out: list[Command]) -> None:
+        """Give the free slots of a path to what is due, and forget a path without any work."""
+        while path.in_flight < self._settings.max_concurrency:
+            queue = path.next_due()
+            if queue is None:
+                break
+            trigger = self._policy.trigger(queue, now_s)
+            run: list[Request] = []
+            if trigger is not None:
+                reach = 1 if trigger == "alone" else self._settings.max_batch_size
+                run = queue.cut(reach, self._settings.hard_max_batch_size)
+                self.waiting -= len(run)
+            if not queue.requests:
+                path.drop_next_due()
+                del path.queues[queue.key]
+            elif self._policy.trigger(queue, now_s) is None:
+                path.drop_next_due()
+                self._watch(queue, now_s)
+            if trigger is not None:
+                self._start(Batch(path, queue.key, trigger), run, now_s, out)
+        if path.idle():
+            self._paths.pop(path.path, None)
+
+    def _start(self, batch: Batch, run: list[Request], now_s: float, out: list[Command]) -> None:
+        batch.path.in_flight += 1
+        self.in_flight += 1
+        cap = self._settings.hard_max_batch_size
+        total = run[0].instances
+        if cap and len(run) == 1 and total > cap:
+            pieces = [(start, min(start + cap, total)) for start in range(0, total, cap)]
+            batch.todo = [Call(batch, run, rows) for rows in reversed(pieces)]
+        else:
+            batch.todo = [Call(batch, run)]
+        self._call_next(batch, now_s, out)
+
+    # --- a batch in its slot --------------------------------------------------------------------
+
+    def _call_next(self, batch: Batch, now_s: float, out: list[Command]) -> None:
+        """Send the next call of a batch that anybody waits for, or give its slot away."""
+        while batch.todo:
+            call = batch.todo.pop()
+            call.members = [member for member in call.members if not member.done]
+            call.live = len(call.members)
+            if not call.live:
+                continue
+            if call.failure is not None and not self._budget.take():
+                self._fail(call, call.failure, out)
+                continue
+            self._budget.note_call()
+            call.sent_s = now_s
+            for member in call.members:
+                member.call = call
+            out.append(Send(call))
+            return
+        if batch.isolated:
+            self._memory.batch_isolated(batch.key, batch.culprits, now_s)
+            self._apply_memory(batch, now_s)
+        batch.path.in_flight -= 1
+        self.in_flight -= 1
+        self._grant(batch.path, now_s, out)
+
+    def _apply_memory(self, batch: Batch, now_s: float) -> None:
+        queue = batch.path.queues.get(batch.key)
+        if queue is not None and batch.key is not _ALONE:
+            queue.single_until_s = self._memory.unbatched_until_s(batch.key)
+            if not queue.due:
+                self._watch(queue, now_s)
+
+    def _answered(self, event: Answered, now_s: float, out: list[Command]) -> None:
+        call = event.call
+        if call.ended:
+            return
+        call.ended = True
+        batch = call.batch
+        if call.rows is not None:
+            batch.answered_parts.append(event.parts[0])
+            if not batch.todo:
+                self._answer(call.members[0], call, batch.answered_parts, out)
+        else:
+            for member, part in zip(call.members, event.parts, strict=True):
+                self._answer(member, call, (part,), out)
+            if len(call.members) > 1 and not batch.isolated:
+                self._memory.batch_served(batch.key)
+        self._call_next(batch, now_s, out)
+
+    def _answer(self, member: Request, call: Call, parts: Any, out: list[Command]) -> None:
+        if not member.done:
+            member.done = True
+            out.append(Answer(member, call, parts))
+
+    def _failed(self, event: Failed, now_s: float, out: list[Command]) -> None:
+        call = event.call
+        if call.ended:
+            return
+        call.ended = True
+        batch = call.batch
+        if event.isolable and self._settings.isolate_failures and len(call.members) > 1:
+            batch.isolated = True
+            live = [member for member in call.members if not member.done]
+            middle = (len(live) + 1) // 2
+            for half in (live[middle:], live[:middle]):
+                if half:
+                    batch.todo.append(Call(batch, half, failure=event.failure))
+        else:
+            if batch.isolated and event.isolable:
+                batch.culprits += 1
+            self._fail(call, event.failure, out)
+        self._call_next(batch, now_s, out)
+
+    def _fail(self, call: Call, failure: object, out: list[Command]) -> None:
+        for member in call.members:
+            if not member.done:
+                member.done = True
+                out.append(Fail(member, call, failure))
+
+    # --- leaving, and time ----------------------------------------------------------------------
+
+    def _left(self, event: Left, now_s: float, out: list[Command]) -> None:
+        if not event.request.done:
+            self._forget(event.request, now_s, out)
+
+    def _forget(self, request: Request, now_s: float, out: list[Command]) -> None:
+        """Take a request out of wherever it is."""
+        request.done = True
+        queue, call = request.queue, request.call
+        if queue is not None:
+            queue.remove(request)
+            self.waiting -= 1
+            if not queue.requests:
+                path = queue.path
+                del path.queues[queue.key]
+                if path.idle():
+                    self._paths.pop(path.path, None)
+        elif call is not None and not call.ended:
+            call.live -= 1
+            if call.live == 0:
+                call.ended = True
+                out.append(Cancel(call))
+                self._call_next(call.batch, now_s, out)
+
+    def _tick(self, _: Tick, now_s: float, out: list[Command]) -> None:
+        self._wake_s = NEVER_S
+        while (item := self._timers.pop_due(now_s)) is not None:
+            if isinstance(item, KeyQueue):
+                item.timer_s = NEVER_S
+                if not item.due:
+                    self._watch(item, now_s)
+                    self._grant(item.path, now_s, out)
+            else:
+                out.append(Refuse(item, "deadline"))
+                self._forget(item, now_s, out)
+
+    def _draining(self, event: Draining, now_s: float, out: list[Command]) -> None:
+        self._policy = WindowPolicy(self._settings, draining=event.active)
+        self._review(now_s, out)
+
+    def _settings_changed(self, event: SettingsChanged, now_s: float, out: list[Command]) -> None:
+        self._settings = event.settings
+        self._policy = WindowPolicy(event.settings, draining=self._policy.draining)
+        self._review(now_s, out)
+
+    def _review(self, now_s: float, out: list[Command]) -> None:
+        """Apply a new policy to what already waits."""
+        for path in list(self._paths.values()):
+            for queue in list(path.queues.values()):
+                queue.timer_s = NEVER_S
+                if not queue.due:
+                    self._watch(queue, now_s)
+            self._grant(path, now_s, out)

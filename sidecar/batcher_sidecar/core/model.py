@@ -1,0 +1,224 @@
+"""What the core speaks of: requests, calls, the events that come in and the commands that go out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from batcher_contract import BatcherSettings
+    from batcher_sidecar.core.queues import KeyQueue, PathQueues
+
+Trigger: TypeAlias = Literal["size", "latency", "drain", "alone"]
+RefusalReason: TypeAlias = Literal["queue_full", "deadline"]
+
+
+class Request:
+    """One predict request of one client.
+
+    ``key`` decides who may share a batch, ``path`` whose slots it takes, ``instances`` (>= 1) what
+    it counts. ``alone`` is for a request that must not share. ``payload`` is the codec's and the
+    runtime's. The other attributes belong to the core.
+    """
+
+    __slots__ = (
+        "alone",
+        "arrived_s",
+        "call",
+        "deadline_s",
+        "done",
+        "instances",
+        "key",
+        "path",
+        "payload",
+        "queue",
+        "seq",
+    )
+
+    def __init__(
+        self,
+        key: Hashable,
+        path: Hashable,
+        instances: int,
+        payload: Any = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self.key = key
+        self.path = path
+        self.instances = instances
+        self.payload = payload
+        self.alone = alone
+        self.seq = 0
+        self.arrived_s = 0.0
+        self.deadline_s = 0.0
+        self.done = False
+        self.queue: KeyQueue | None = None
+        self.call: Call | None = None
+
+    def waits_for(self, when_s: float) -> bool:
+        """Tell whether the deadline set for ``when_s`` still counts."""
+        return not self.done and self.deadline_s == when_s
+
+
+class Batch:
+    """One cut batch while it holds its slot: the call in flight and what must be called after it."""
+
+    __slots__ = ("answered_parts", "culprits", "isolated", "key", "path", "todo", "trigger")
+
+    def __init__(self, path: PathQueues, key: Hashable, trigger: Trigger) -> None:
+        self.path = path
+        self.key = key
+        self.trigger = trigger
+        self.todo: list[Call] = []  # a stack: the last one is called next
+        self.answered_parts: list[object] = []  # of the pieces of one oversized request
+        self.isolated = False
+        self.culprits = 0  # members that failed standing alone
+
+
+class Call:
+    """One request to the model server on behalf of ``members``.
+
+    ``rows`` is the range of instances to send where a single member is sent in pieces, else None.
+    ``payload`` is the runtime's.
+    """
+
+    __slots__ = ("batch", "ended", "failure", "live", "members", "payload", "rows", "sent_s")
+
+    def __init__(
+        self,
+        batch: Batch,
+        members: list[Request],
+        rows: tuple[int, int] | None = None,
+        failure: object = None,
+    ) -> None:
+        self.batch = batch
+        self.members = members
+        self.rows = rows
+        self.failure = failure  # of the larger call that this one is a half of
+        self.live = len(members)
+        self.ended = False
+        self.sent_s = 0.0
+        self.payload: Any = None
+
+    @property
+    def trigger(self) -> Trigger:
+        """What cut the batch."""
+        return self.batch.trigger
+
+    @property
+    def isolating(self) -> bool:
+        """True for a call that repeats part of a failed one."""
+        return self.batch.isolated
+
+    @property
+    def instances(self) -> int:
+        """How many instances the call carries."""
+        if self.rows is not None:
+            return self.rows[1] - self.rows[0]
+        return sum([member.instances for member in self.members])
+
+
+@dataclass(slots=True, eq=False)
+class Arrived:
+    """The last byte of a request has arrived."""
+
+    request: Request
+
+
+@dataclass(slots=True, eq=False)
+class Answered:
+    """The model server answered a call and the answer could be split: a part for each member."""
+
+    call: Call
+    parts: Sequence[object]
+
+
+@dataclass(slots=True, eq=False)
+class Failed:
+    """A call has no usable answer. ``isolable``: one member alone may be the cause (rule 9)."""
+
+    call: Call
+    failure: object
+    isolable: bool
+
+
+@dataclass(slots=True, eq=False)
+class Left:
+    """The client of a request has gone."""
+
+    request: Request
+
+
+@dataclass(slots=True, eq=False)
+class Tick:
+    """The time of the last ``WakeAt`` has come."""
+
+
+@dataclass(slots=True, eq=False)
+class Draining:
+    """Draining began (windows end at once) or, not ``active``, was called off."""
+
+    active: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class SettingsChanged:
+    """Other numbers from now on, for what waits too; deadlines already given stay."""
+
+    settings: BatcherSettings
+
+
+Event: TypeAlias = Arrived | Answered | Failed | Left | Tick | Draining | SettingsChanged
+
+
+@dataclass(slots=True, eq=False)
+class Send:
+    """Send this call to the model server."""
+
+    call: Call
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """Give a member its part, or its parts in order where it was sent in pieces."""
+
+    request: Request
+    call: Call
+    parts: Sequence[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Fail:
+    """Give a member the failure of the call it was in."""
+
+    request: Request
+    call: Call
+    failure: object
+
+
+@dataclass(slots=True, eq=False)
+class Refuse:
+    """Refuse a request ourselves."""
+
+    request: Request
+    reason: RefusalReason
+
+
+@dataclass(slots=True, eq=False)
+class Cancel:
+    """Nobody waits for this call any more; no event about it is wanted."""
+
+    call: Call
+
+
+@dataclass(slots=True, eq=False)
+class WakeAt:
+    """Send a ``Tick`` at this time. Replaces an earlier wish."""
+
+    when_s: float
+
+
+Command: TypeAlias = Send | Answer | Fail | Refuse | Cancel | WakeAt

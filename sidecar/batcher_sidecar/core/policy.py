@@ -1,0 +1,37 @@
+"""When a key's waiting requests may leave (rules 2 and 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batcher_contract import BatcherSettings
+    from batcher_sidecar.core.model import Trigger
+    from batcher_sidecar.core.queues import KeyQueue
+
+
+class WindowPolicy:
+    """Strategy ``window``: leave at ``max_batch_size`` instances or when the window is over."""
+
+    __slots__ = ("_max_batch_size", "_window_s", "draining")
+
+    def __init__(self, settings: BatcherSettings, *, draining: bool) -> None:
+        self._window_s = settings.max_latency_ms / 1000
+        self._max_batch_size = settings.max_batch_size
+        self.draining = draining
+
+    def trigger(self, queue: KeyQueue, now_s: float) -> Trigger | None:
+        """Return why the oldest of a non-empty queue may leave now, or None."""
+        if queue.single_until_s > now_s:
+            return "alone"
+        if queue.instances >= self._max_batch_size:
+            return "size"
+        if self.draining:
+            return "drain"
+        if now_s >= self.window_end_s(queue):
+            return "latency"
+        return None
+
+    def window_end_s(self, queue: KeyQueue) -> float:
+        """Return when the window of a non-empty queue's oldest request is over."""
+        return queue.oldest().arrived_s + self._window_s

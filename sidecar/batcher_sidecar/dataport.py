@@ -1,0 +1,123 @@
+"""The data port as a whole: its listener, its connections, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from batcher_sidecar.core import ByteBudget
+from batcher_sidecar.errors import render
+from batcher_sidecar.listen import listening_sockets
+from batcher_sidecar.router import Batch, Forward, Router, model_of
+from batcher_sidecar.runtime import Runtime
+from batcher_sidecar.server import ClientConnection
+from batcher_sidecar.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from batcher_sidecar.codecs import Codec
+    from batcher_sidecar.config import SidecarConfig
+    from batcher_sidecar.metrics import Metrics
+    from batcher_sidecar.port import ClientRequest
+    from batcher_sidecar.upstream import UpstreamPool
+
+_MAX_KNOWN_PATHS: Final = 1000
+_BACKLOG: Final = 1024
+
+
+class SidecarPort:
+    """Implements ``port.DataPort`` for the connections."""
+
+    def __init__(
+        self, config: SidecarConfig, codec: Codec, pool: UpstreamPool, metrics: Metrics
+    ) -> None:
+        settings = config.settings
+        self.router = Router(settings, enabled=config.enable_batcher)
+        self.pool = pool
+        self.budget = ByteBudget(settings.max_queue_bytes)
+        self.connections: set[ClientConnection] = set()
+        self.draining = False
+        self.timeout_s = settings.timeout_s
+        self.last_request_s = 0.0
+        self.ready: Callable[[], Awaitable[tuple[bool, str]]] | None = None
+        """Readiness; set before listening."""
+        self._runtime = Runtime(settings, codec, pool, self.budget, metrics)
+        self.queue_full = self._runtime.queue_full
+        self.submit = self._runtime.submit
+        self.left = self._runtime.left
+        self._metrics = metrics
+        self.count_bypassed = metrics.bypassed
+        self.count_refused = metrics.refused
+        self._protocol = codec.protocol
+        self._models: dict[bytes, str] = {}
+        self._probes = TaskSet()
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.get_running_loop()
+
+    # --- for the lifecycle ----------------------------------------------------------------------
+
+    async def listen(self, host: str | None, port: int) -> None:
+        """Accept connections. Raises OSError, naming port and flag, if that cannot be."""
+        for sock in await listening_sockets(host, port, flag="--port", backlog=_BACKLOG):
+            self._servers.append(
+                await self._loop.create_server(
+                    lambda: ClientConnection(self, self._loop), sock=sock, backlog=_BACKLOG
+                )
+            )
+
+    def stop_listening(self) -> None:
+        """Accept no more connections, and close those that are idle."""
+        for server in self._servers:
+            server.close()
+        self._close_idle()
+
+    def drain(self, *, active: bool) -> None:
+        """Begin or call off draining: windows end, idle connections close, answers say so."""
+        self.draining = active
+        self._runtime.drain(active=active)
+        if active:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            if not connection.outstanding:
+                connection.close()
+
+    def outstanding(self) -> bool:
+        """Tell whether any answer is owed."""
+        return any(connection.outstanding for connection in self.connections)
+
+    async def close(self) -> None:
+        """End everything at once."""
+        self.stop_listening()
+        for connection in list(self.connections):
+            connection.abort()
+        await self._probes.cancel()
+        self._runtime.close()
+
+    # --- for the connections --------------------------------------------------------------------
+
+    def probe(self, request: ClientRequest) -> None:
+        """Answer a readiness probe on the data port."""
+        self._probes.start(self._probe(request))
+
+    async def _probe(self, request: ClientRequest) -> None:
+        ready, sentence = await self.ready() if self.ready is not None else (False, "starting")
+        status = 200 if ready else 503
+        head, body = render(status, sentence.encode() + b"\n", content_type=b"text/plain")
+        request.conn.respond(request, status, head, body)
+
+    def count(self, request: ClientRequest, status: int) -> None:
+        """Count an answered request for the metrics."""
+        route = request.route
+        if isinstance(route, Batch):
+            path = request.head.path
+            model = self._models.get(path)
+            if model is None:
+                model = model_of(request.head.decoded_path())
+                if len(self._models) < _MAX_KNOWN_PATHS:
+                    self._models[path] = model
+            self._metrics.request_done(self._protocol, model, status)
+        elif isinstance(route, Forward):
+            self._metrics.request_done("forwarded", "", status)

@@ -1,0 +1,78 @@
+"""What passes between a client's connection and the rest of the data port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from batcher_sidecar.core import ByteBudget, Request
+    from batcher_sidecar.errors import Refusal
+    from batcher_sidecar.http1 import RequestHead
+    from batcher_sidecar.proxy import Forward
+    from batcher_sidecar.router import Route, Router
+    from batcher_sidecar.server import ClientConnection
+    from batcher_sidecar.upstream import UpstreamPool
+
+
+class ClientRequest:
+    """One request of a connection and its place in the order of answers."""
+
+    __slots__ = (
+        "answer", "body", "conn", "core", "forward", "head", "keep_alive", "pieces",
+        "received_bytes", "reserved_bytes", "route", "started", "unread",
+    )  # fmt: skip
+
+    def __init__(self, conn: ClientConnection, head: RequestHead, route: Route) -> None:
+        self.conn = conn
+        self.head = head
+        self.route = route
+        self.keep_alive = head.keep_alive
+        self.unread = head.body_bytes != 0
+        """Part of the body is still to come."""
+        self.pieces: list[bytes] = []
+        self.received_bytes = 0
+        self.reserved_bytes = 0
+        """Of the byte budget, until the answer is written."""
+        self.body: bytes | None = None
+        """The whole body, where it was gathered."""
+        self.core: Request | None = None
+        """What the core knows it as."""
+        self.forward: Forward | None = None
+        self.started = False
+        """The head of a streamed answer is written."""
+        self.answer: tuple[int, bytes, bytes] | None = None
+        """Status, open head and body of a whole answer."""
+
+
+class DataPort(Protocol):
+    """What the connections share."""
+
+    router: Router
+    pool: UpstreamPool
+    budget: ByteBudget
+    connections: set[ClientConnection]
+    draining: bool
+    timeout_s: float
+    last_request_s: float
+    """When the last request other than a probe came, on the loop's clock."""
+
+    def queue_full(self) -> Refusal | None:
+        """Return the refusal for a predict request that would find no place to wait."""
+
+    def submit(self, request: ClientRequest) -> None:
+        """A batch candidate is complete; its answer goes to ``request.conn.respond``."""
+
+    def left(self, request: ClientRequest) -> None:
+        """The client of a submitted request has gone."""
+
+    def probe(self, request: ClientRequest) -> None:
+        """Answer a readiness probe."""
+
+    def count(self, request: ClientRequest, status: int) -> None:
+        """An answer has been given."""
+
+    def count_bypassed(self, reason: str) -> None:
+        """A request is forwarded instead of batched."""
+
+    def count_refused(self, reason: str) -> None:
+        """A request is refused by ourselves."""

@@ -1,0 +1,101 @@
+"""What to do with a request, from its head alone: batch it, forward it, answer it, or refuse it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from batcher_contract.names import BYPASS_HEADER, PROBE_HEADER
+from batcher_sidecar.errors import Refusal, refusal
+
+if TYPE_CHECKING:
+    from batcher_contract import BatcherSettings
+    from batcher_sidecar.http1 import RequestHead
+
+_PROBE_FIELD: Final = PROBE_HEADER.lower().encode()
+_BYPASS_FIELD: Final = BYPASS_HEADER.lower().encode()
+_BATCHED_SUFFIX: Final = b":predict"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Read the whole body, then let the codec judge it."""
+
+    key_values: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Stream to the model server. ``reason`` labels the metric; ``upgrade`` asks for a tunnel."""
+
+    reason: str
+    upgrade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Answer whether the model server is ready."""
+
+
+Route = Batch | Forward | Probe | Refusal
+
+
+class Router:
+    """Decides by the table of section "What is batched" in ``docs/rules.md``."""
+
+    def __init__(self, settings: BatcherSettings, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self.max_body_bytes = min(settings.max_body_bytes, settings.max_queue_bytes)
+        """The largest body of a predict request."""
+        self._key_headers = tuple([name.lower().encode() for name in settings.batch_key_headers])
+        self._not_in_connection = frozenset([b"host", b"content-length", *self._key_headers])
+
+    def route(self, head: RequestHead) -> Route:
+        """Return what to do; pure."""
+        fields = head.fields
+        if head.method == b"CONNECT":
+            return refusal("connect")
+        if not self._not_in_connection.isdisjoint(head.connection):
+            name = min(self._not_in_connection & head.connection).decode()
+            return refusal("framing", detail=f"Connection names {name}; leave it out")
+        if _PROBE_FIELD in fields or fields.get(b"user-agent", b"").startswith(b"kube-probe/"):
+            return Probe()
+        if head.method != b"POST":
+            return Forward("method", upgrade=_is_websocket(head))
+        if not head.decoded_path().endswith(_BATCHED_SUFFIX):
+            return Forward("path")
+        if not self._enabled:
+            return Forward("disabled")
+        reason = _not_for_batching(fields)
+        if reason is not None:
+            return Forward(reason)
+        if head.body_bytes is not None and head.body_bytes > self.max_body_bytes:
+            return refusal("body_too_large", limit_bytes=self.max_body_bytes)
+        return Batch(tuple([fields.get(name) for name in self._key_headers]))
+
+
+def _not_for_batching(fields: dict[bytes, bytes]) -> str | None:
+    """Return why a predict request is forwarded as it came, from its headers; None if it is not."""
+    encoding = fields.get(b"content-encoding")
+    if encoding is not None and encoding.lower() not in (b"", b"identity"):
+        return "content_encoding"
+    if fields.get(_BYPASS_FIELD, b"").lower() == b"true":
+        return "requested"
+    for name in fields:
+        if name.startswith(b"ce-"):
+            return "cloudevent"
+    return None
+
+
+def _is_websocket(head: RequestHead) -> bool:
+    return (
+        head.method == b"GET"
+        and not head.has_body
+        and b"upgrade" in head.connection
+        and head.fields.get(b"upgrade", b"").lower() == b"websocket"
+    )
+
+
+def model_of(path: bytes) -> str:
+    """Return the model that a decoded v1 path names (``…/models/<model>:predict``), or ``""``."""
+    return path.rpartition(b"/")[2].partition(b":")[0].decode(errors="replace")

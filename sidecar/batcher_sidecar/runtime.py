@@ -1,0 +1,358 @@
+"""Joins the core to the event loop: events with a time go in, commands are carried out.
+
+A predict request's way: ``submit`` (codec reads it, the core queues it) → ``Send`` (one call to the
+model server) → ``_BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
+from batcher_sidecar.core import (
+    Answer,
+    Answered,
+    Arrived,
+    Batcher,
+    Cancel,
+    Draining,
+    Event,
+    Fail,
+    Failed,
+    Left,
+    Refuse,
+    Request,
+    Send,
+    Tick,
+    WakeAt,
+)
+from batcher_sidecar.errors import Refusal, refusal
+from batcher_sidecar.http1.headers import (
+    batch_head,
+    downward_batch,
+    downward_failure,
+    merge_upward,
+    upward,
+)
+from batcher_sidecar.router import Batch as BatchRoute
+from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
+
+if TYPE_CHECKING:
+    from batcher_contract import BatcherSettings
+    from batcher_sidecar.codecs import Codec
+    from batcher_sidecar.core import ByteBudget, Call
+    from batcher_sidecar.http1 import ResponseHead
+    from batcher_sidecar.http1.headers import Field
+    from batcher_sidecar.metrics import Metrics
+    from batcher_sidecar.port import ClientRequest
+
+_ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
+"""Statuses that one member's request may have caused (rule 9)."""
+
+
+class _Member:
+    """What the core carries for us: the client's request, its rows and its headers."""
+
+    __slots__ = ("batch_id", "client", "parsed", "upward")
+
+    def __init__(self, client: ClientRequest, parsed: object, fields: tuple[Field, ...]) -> None:
+        self.batch_id = ""  # where it is sent in pieces, which share one
+        self.client = client
+        self.parsed = parsed
+        self.upward = fields
+
+
+class _Answer:
+    """A call's whole answer as the model server gave it."""
+
+    __slots__ = ("body", "head")
+
+    def __init__(self, head: ResponseHead, body: bytes) -> None:
+        self.head = head
+        self.body = body
+
+
+class _BatchCall:
+    """One call in flight; gathers its answer (``upstream.Sink``)."""
+
+    __slots__ = (
+        "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
+        "exchange", "model_s",
+    )  # fmt: skip
+
+    def __init__(self, runtime: Runtime, call: Call, batch_id: str) -> None:
+        self._runtime = runtime
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+        self.call = call
+        self.batch_id = batch_id
+        self.counted_bytes = 0
+        self.exchange: Exchange | None = None
+        self.answer_head = b""
+        self.model_s = 0.0
+
+    def fields(self, size: int) -> bytes:
+        """Return the header lines that name the batch."""
+        return b"X-Batch-Id: %b\r\nX-Batch-Size: %d\r\n" % (self.batch_id.encode(), size)
+
+    def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
+        """The answer begins."""
+        if head.status == 101:
+            self._break_off("it switches protocols unasked")
+        self._head = head
+
+    def on_body(self, data: bytes) -> None:
+        """More of the answer, counted against the budget so that others wait outside."""
+        self._pieces.append(data)
+        self.counted_bytes += len(data)
+        budget = self._runtime.budget
+        budget.add(len(data))
+        if self.counted_bytes > budget.limit_bytes:
+            self._break_off(f"its answer exceeds {budget.limit_bytes} bytes (--max-queue-bytes)")
+
+    def on_end(self) -> None:
+        """The answer is complete."""
+        if self._head is not None:
+            pieces = self._pieces
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._runtime.answered(self, _Answer(self._head, body))
+
+    def on_lost(self, error: Unreachable | Broken) -> None:
+        """There is no usable answer."""
+        reason = "unreachable" if isinstance(error, Unreachable) else "bad_answer"
+        self._runtime.failed(self, refusal(reason, detail=str(error)))
+
+    def _break_off(self, detail: str) -> None:
+        if self.exchange is not None:
+            self.exchange.cancel()
+        self._runtime.failed(self, refusal("bad_answer", detail=detail))
+
+    def on_tunnel(self, data: bytes) -> None:
+        """Not asked for."""
+
+    def on_upstream_writable(self, *, writable: bool) -> None:
+        """The body has been handed over whole; the transport holds what is not yet sent."""
+
+
+class Runtime:
+    """Carries predict requests from the data port through the core to the model server and back."""
+
+    def __init__(
+        self,
+        settings: BatcherSettings,
+        codec: Codec,
+        pool: UpstreamPool,
+        budget: ByteBudget,
+        metrics: Metrics,
+    ) -> None:
+        self.budget = budget
+        self._settings = settings
+        self._codec = codec
+        self._pool = pool
+        self._metrics = metrics
+        self._batcher = Batcher(settings)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        metrics.bind(
+            queued_requests=lambda: self._batcher.waiting,
+            queued_bytes=lambda: budget.used_bytes,
+            batches_in_flight=lambda: self._batcher.in_flight,
+        )
+
+    # --- from the data port ---------------------------------------------------------------------
+
+    def queue_full(self) -> Refusal | None:
+        """Return the refusal for a request that would find no place to wait."""
+        limit = self._settings.max_queue_size
+        return refusal("queue_full", limit=limit) if self._batcher.waiting >= limit else None
+
+    def submit(self, client: ClientRequest) -> None:
+        """Take a complete predict request; its answer goes to its connection."""
+        head, route = client.head, client.route
+        try:
+            parsed = self._codec.parse(client.body or b"")
+        except BadRequest as error:
+            client.conn.refuse(client, refusal("invalid_body", detail=str(error)))
+            return
+        except Bypass as bypass:
+            client.conn.forward_instead(client, bypass.reason)
+            return
+        key_values = route.key_values if isinstance(route, BatchRoute) else ()
+        client.core = Request(
+            (head.path, head.query, key_values, parsed.key),
+            head.path,
+            parsed.instances,
+            _Member(client, parsed, upward(head)),
+            alone=parsed.alone,
+        )
+        self._handle(Arrived(client.core))
+
+    def left(self, client: ClientRequest) -> None:
+        """Forget a request whose client has gone."""
+        if client.core is not None:
+            self._handle(Left(client.core))
+
+    def drain(self, *, active: bool) -> None:
+        """End all windows at once, or open them again."""
+        self._handle(Draining(active))
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- from the model server ------------------------------------------------------------------
+
+    def answered(self, batch_call: _BatchCall, answer: _Answer) -> None:
+        """A call has its answer: split it, or let the core decide what its failure means."""
+        now_s = time.monotonic()
+        call = batch_call.call
+        self._metrics.upstream_seconds.observe(now_s - call.sent_s)
+        event = self._judge(batch_call, answer, now_s)
+        self._end(batch_call)
+        self._handle(event, now_s)
+
+    def failed(self, batch_call: _BatchCall, why: Refusal) -> None:
+        """A call has no answer; that is nobody's fault among its members."""
+        self._end(batch_call)
+        self._handle(Failed(batch_call.call, why, isolable=False))
+
+    def _judge(self, batch_call: _BatchCall, answer: _Answer, now_s: float) -> Event:
+        call, head = batch_call.call, answer.head
+        if head.status != 200:
+            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
+        counts = [member.instances for member in call.members]
+        if call.rows is not None:
+            counts = [call.instances]
+        try:
+            for lower, _, value in head.passing():
+                if lower == b"content-encoding" and value.lower() != b"identity":
+                    raise Unsplittable(f"its answer is encoded ({value.decode(errors='replace')})")
+            parts, dropped = self._codec.split(answer.body, counts)
+        except Unsplittable as error:
+            if len(call.members) == 1 and call.rows is None:
+                return self._failure(call, answer, isolable=True)
+            why = refusal("bad_answer", detail=str(error))
+            return self._failure(call, why, isolable=True)
+        for _ in range(dropped):
+            self._metrics.field_dropped()
+        shared = len(call.members) > 1
+        size = call.members[0].instances if call.rows is not None else sum(counts)
+        batch_call.model_s = now_s - call.sent_s
+        batch_call.answer_head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b%b" % (
+            self._codec.content_type,
+            downward_batch(head, shared=shared),
+            batch_call.fields(size),
+        )
+        return Answered(call, parts)
+
+    def _failure(self, call: Call, failure: _Answer | Refusal, *, isolable: bool) -> Failed:
+        if isolable and len(call.members) > 1 and not call.isolating:
+            if self._settings.isolate_failures:
+                self._metrics.isolated(len(call.members))
+        return Failed(call, failure, isolable)
+
+    def _end(self, batch_call: _BatchCall) -> None:
+        self.budget.release(batch_call.counted_bytes)
+        batch_call.counted_bytes = 0
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def _handle(self, event: Event, now_s: float | None = None) -> None:
+        """Give the core an event and do what it says."""
+        if now_s is None:
+            now_s = time.monotonic()
+        for command in self._batcher.handle(event, now_s):
+            match command:
+                case Answer():
+                    self._answer(command)
+                case Send():
+                    self._send(command.call, now_s)
+                case WakeAt():
+                    self._wake_at(command.when_s, now_s)
+                case Fail():
+                    self._fail(command)
+                case Refuse():
+                    self._refuse(command)
+                case Cancel():
+                    self._cancel(command.call)
+
+    def _send(self, call: Call, now_s: float) -> None:
+        members: list[_Member] = [member.payload for member in call.members]
+        first = members[0]
+        if call.rows is None or call.rows[0] == 0:
+            first.batch_id = str(uuid.uuid4())
+            if not call.isolating:
+                self._metrics.batch_sent(call.trigger, len(members), call.instances)
+                for member in call.members:
+                    self._metrics.queue_seconds.observe(now_s - member.arrived_s)
+        client = first.client
+        body = self._codec.join([member.parsed for member in members], call.rows)
+        head = batch_head(
+            client.head.path + client.head.query,
+            merge_upward([member.upward for member in members]),
+            self._pool.host_header,
+            self._codec.content_type,
+            len(body),
+        )
+        batch_call = call.payload = _BatchCall(self, call, first.batch_id)
+        if body is not client.body:
+            batch_call.counted_bytes = len(body)
+            self.budget.add(len(body))
+        batch_call.exchange = self._pool.request(batch_call, b"POST", [head, body], replayable=True)
+
+    def _cancel(self, call: Call) -> None:
+        batch_call: _BatchCall = call.payload
+        if batch_call.exchange is not None:
+            batch_call.exchange.cancel()
+        self._end(batch_call)
+
+    def _wake_at(self, when_s: float, now_s: float) -> None:
+        """Set the timer, rounded up to the millisecond that event loops count in."""
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = math.ceil(max(0.0, when_s - now_s) * 1000) / 1000
+        self._timer = self._loop.call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._handle(Tick())
+
+    def _answer(self, command: Answer) -> None:
+        request, batch_call = command.request, command.call.payload
+        client = request.payload.client
+        body = self._codec.answer(command.parts, batch_call.batch_id)
+        head = b"%bServer-Timing: queue;dur=%.1f, model;dur=%.1f\r\nContent-Length: %d\r\n" % (
+            batch_call.answer_head,
+            (command.call.sent_s - request.arrived_s) * 1000,
+            batch_call.model_s * 1000,
+            len(body),
+        )
+        client.conn.respond(client, 200, head, body)
+
+    def _fail(self, command: Fail) -> None:
+        call, client, failure = command.call, command.request.payload.client, command.failure
+        if isinstance(failure, Refusal):
+            client.conn.refuse(client, failure)
+        elif isinstance(failure, _Answer):
+            head, body = failure.head, failure.body
+            lines = b"HTTP/1.1 %d %b\r\n%b%bContent-Length: %d\r\n" % (
+                head.status,
+                head.reason,
+                downward_failure(head, shared=len(call.members) > 1),
+                call.payload.fields(call.instances),
+                len(body),
+            )
+            client.conn.respond(client, head.status, lines, body)
+
+    def _refuse(self, command: Refuse) -> None:
+        client = command.request.payload.client
+        if command.reason == "deadline":
+            refused = refusal("deadline", limit_s=self._settings.timeout_s)
+        else:
+            refused = refusal("queue_full", limit=self._settings.max_queue_size)
+        client.conn.refuse(client, refused)

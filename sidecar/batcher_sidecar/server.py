@@ -1,0 +1,461 @@
+"""The data port: one ``ClientConnection`` per client, HTTP/1.1 with keep-alive and pipelining.
+
+A request's way: ``data_received`` → ``_read_head`` → router → ``_read_body`` → ``DataPort.submit``
+(the runtime batches it) or ``Forward`` (streamed) → ``_flush``, which writes answers in the order of
+their requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final, cast
+
+from batcher_sidecar.errors import Refusal, RefusedError, refusal, render_refusal
+from batcher_sidecar.http1 import RequestHead, RequestReader
+from batcher_sidecar.port import ClientRequest, DataPort
+from batcher_sidecar.proxy import Forward, RawTunnel
+from batcher_sidecar.router import Batch, Probe
+from batcher_sidecar.router import Forward as ForwardRoute
+from batcher_sidecar.timer import Deadline
+
+if TYPE_CHECKING:
+    from batcher_sidecar.router import Route
+
+MAX_OUTSTANDING: Final = 16
+READ_AHEAD_BYTES: Final = 64 * 1024
+HEAD_TIMEOUT_S: Final = 10.0
+BODY_PAUSE_TIMEOUT_S: Final = 30.0
+IDLE_TIMEOUT_S: Final = 620.0  # longer than the proxies in front keep theirs
+WRITE_STALL_TIMEOUT_S: Final = 60.0
+LINGER_S: Final = 2.0
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests strictly, keeps them in order, waits and writes within bounds."""
+
+    def __init__(self, port: DataPort, loop: asyncio.AbstractEventLoop) -> None:
+        self._port = port
+        self._loop = loop
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._reader = RequestReader()
+        self._requests: deque[ClientRequest] = deque()
+        self._current: ClientRequest | None = None  # whose body is being read
+        self._known: tuple[RequestHead | None, Route | None] = (None, None)
+        self._tunnel: Forward | RawTunnel | None = None
+        self._deaf = False  # nothing more is parsed; what comes is thrown away
+        self._lingering = False
+        self._parsing = False
+        self._reading = True
+        self._reading_allowed = True  # by the model server's side
+        self._write_paused = False
+        self._stalled_bytes = 0  # still unwritten when last looked at
+        self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
+        self._body_ends_s = 0.0
+        self._deadline = Deadline(loop, self._on_deadline)
+
+    # --- from the event loop --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._port.connections.add(self)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._deadline.set_in(IDLE_TIMEOUT_S)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+        elif not self._deaf:
+            self._reader.feed(data)
+            self._parse()
+
+    def eof_received(self) -> bool:
+        """The client has ended its side, and with it, as far as can be known, its interest."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and with it all that was outstanding."""
+        self._deaf = True
+        self._port.connections.discard(self)
+        self._deadline.close()
+        if self._tunnel is not None:
+            self._tunnel.abandon()
+        requests, self._requests = self._requests, deque()
+        for request in requests:
+            if request.forward is not None:
+                request.forward.abandon()
+            elif request.core is not None and request.answer is None:
+                self._port.left(request)
+            self._release(request)
+        self._release_unwritten()
+        self._reader.take_rest()
+
+    def pause_writing(self) -> None:
+        """The client does not take its answers."""
+        self._write_paused = True
+        self._stalled_bytes = self._transport.get_write_buffer_size()
+        self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+        self._tell_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of them."""
+        self._write_paused = False
+        self._release_unwritten()
+        self._tell_writable(writable=True)
+        self._parse()
+
+    def _tell_writable(self, *, writable: bool) -> None:
+        if self._tunnel is not None:
+            self._tunnel.client_writable(writable=writable)
+        elif self._requests and (forward := self._requests[0].forward) is not None:
+            forward.client_writable(writable=writable)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _parse(self) -> None:
+        """Take as many requests out of the buffer as may be outstanding."""
+        if self._parsing:
+            return
+        self._parsing = True
+        try:
+            while not self._deaf and self._tunnel is None and self._reader.buffered_bytes:
+                if self._current is not None:
+                    self._read_body(self._current)
+                elif self._blocked() or not self._read_head():
+                    break
+        except RefusedError as error:
+            self._refuse_unreadable(error.refusal)
+        finally:
+            self._parsing = False
+        self._regulate()
+
+    def _blocked(self) -> bool:
+        """Tell whether the next request has to wait unparsed."""
+        requests = self._requests
+        return self._write_paused or (
+            bool(requests)
+            and (
+                len(requests) >= MAX_OUTSTANDING
+                or not requests[-1].keep_alive
+                or isinstance(requests[-1].route, ForwardRoute)
+            )
+        )
+
+    def _read_head(self) -> bool:
+        """Take a head out of the buffer and enter its request; False if it is not complete."""
+        known_head, route = self._known
+        if known_head is None:
+            preface = self._reader.read_preface()
+            if preface is None:
+                return False
+            if preface:
+                self._port.last_request_s = self._loop.time()
+                self._port.count_bypassed("http2")
+                self._deadline.off()
+                self._tunnel = RawTunnel(self._port.pool, self, self._reader.take_rest())
+                return True
+        head = self._reader.read_head()
+        if head is None:
+            return False
+        if route is None or head is not known_head:
+            route = self._port.router.route(head)
+            self._known = (head, route)
+        request = ClientRequest(self, head, route)
+        self._requests.append(request)
+        if isinstance(route, Batch):
+            self._accept_candidate(request)
+        elif isinstance(route, ForwardRoute):
+            self._port.last_request_s = self._loop.time()
+            self._port.count_bypassed(route.reason)
+            self._flush()
+        elif isinstance(route, Probe):
+            self._deaf = request.unread
+            self._port.probe(request)
+        else:
+            self.refuse(request, route)
+        return True
+
+    def _accept_candidate(self, request: ClientRequest) -> None:
+        """Gather the body of a predict request, if there is room for it."""
+        self._port.last_request_s = self._loop.time()
+        body_bytes = request.head.body_bytes
+        refused = self._port.queue_full()
+        if refused is None and body_bytes and not self._reserve(request, body_bytes):
+            refused = refusal("queue_bytes", limit_bytes=self._port.budget.limit_bytes)
+        if refused is not None:
+            self.refuse(request, refused)
+        elif request.unread:
+            self._start_body(request)
+            if request.head.expects_continue:
+                self._flush()
+        else:
+            request.body = b""
+            self._port.submit(request)
+
+    def _start_body(self, request: ClientRequest) -> None:
+        self._current = request
+        self._body_ends_s = self._loop.time() + self._port.timeout_s
+        self._reader.start_body(request.head)
+
+    def _read_body(self, request: ClientRequest) -> None:
+        """Take what is there of a body: gather it for a batch, or pass it on."""
+        gather = request.forward is None
+        for piece in self._reader.read_body():
+            request.received_bytes += len(piece)
+            if request.forward is not None:
+                request.forward.body(piece)
+            elif gather and not self._gather(request, piece):
+                return
+        if self._reader.in_body or self._current is not request:
+            return
+        request.unread = False
+        self._current = None
+        if request.forward is not None:
+            request.forward.body_end()
+        elif gather:
+            pieces, request.pieces = request.pieces, []
+            request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._port.submit(request)
+
+    def _gather(self, request: ClientRequest, piece: bytes) -> bool:
+        """Keep a piece of a candidate's body; False if it had to be refused."""
+        if request.head.body_bytes is None:  # not declared, so not reserved yet
+            limit_bytes = self._port.router.max_body_bytes
+            if request.received_bytes > limit_bytes:
+                self.refuse(request, refusal("body_too_large", limit_bytes=limit_bytes))
+                return False
+            if not self._reserve(request, len(piece)):
+                limit_bytes = self._port.budget.limit_bytes
+                self.refuse(request, refusal("queue_bytes", limit_bytes=limit_bytes))
+                return False
+        request.pieces.append(piece)
+        return True
+
+    def _refuse_unreadable(self, refused: Refusal) -> None:
+        """Refuse bytes that are no request, or a body that cannot be read on."""
+        request = self._current
+        if request is None:
+            request = ClientRequest(self, RequestHead(b"", b"", http11=True), refused)
+            self._requests.append(request)
+        elif request.forward is not None:
+            request.forward.abandon()
+            if request.started:
+                self.abort()
+                return
+        request.unread = True
+        self.refuse(request, refused)
+
+    # --- answering ------------------------------------------------------------------------------
+
+    def refuse(self, request: ClientRequest, refused: Refusal) -> None:
+        """Answer with a refusal; where the request is not read to its end, hear no more."""
+        self._port.count_refused(refused.reason)
+        request.forward = None
+        head, body = render_refusal(refused)
+        self.respond(request, refused.status, head, body)
+
+    def respond(self, request: ClientRequest, status: int, head: bytes, body: bytes) -> None:
+        """Answer a request whole, now or when those before it are answered.
+
+        ``head`` is open: without its blank line, which ``_ending`` adds.
+        """
+        if request.unread:
+            request.pieces = []
+            self._hear_no_more(request)
+        request.answer = (status, head, body)
+        if self._requests and self._requests[0] is request:
+            self._flush()
+        elif request in self._requests:
+            self._port.budget.add(len(body))
+            request.reserved_bytes += len(body)
+
+    def start_answer(self, request: ClientRequest, head: bytes, status: int) -> None:
+        """Write the open head of a streamed answer."""
+        request.started = True
+        if request.unread:
+            request.keep_alive = False
+        self._port.count(request, status)
+        self._transport.write(head + self._ending(request))
+
+    def end_answer(self, request: ClientRequest) -> None:
+        """A streamed answer is complete."""
+        request.forward = None
+        if request.unread:
+            self._hear_no_more(request)
+        self._done(request)
+        self._flush()
+
+    def start_tunnel(self, tunnel: Forward, head: bytes) -> None:
+        """Switch to passing bytes; ``head`` is the complete head of the 101 answer."""
+        self._port.count(self._requests.popleft(), 101)
+        self._tunnel = tunnel
+        self._deadline.off()
+        self._transport.write(head)
+        if self._reader.buffered_bytes:
+            tunnel.from_client(self._reader.take_rest())
+        self._regulate()
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of a streamed answer or of a tunnel."""
+        self._transport.write(data)
+
+    def _ending(self, request: ClientRequest) -> bytes:
+        """Return the end of a head: what becomes of the connection, and the blank line."""
+        if self._port.draining:
+            request.keep_alive = False
+        if not request.keep_alive:
+            return b"Connection: close\r\n\r\n"
+        return b"\r\n" if request.head.http11 else b"Connection: keep-alive\r\n\r\n"
+
+    def _flush(self) -> None:
+        """Write what is ready, in order; attend to what is first in line then."""
+        requests = self._requests
+        while requests and not self._transport.is_closing():
+            request = requests[0]
+            if request.answer is None:
+                self._attend(request)
+                break
+            status, head, body = request.answer
+            if request.head.method == b"HEAD":
+                body = b""
+            self._port.count(request, status)
+            if len(body) < READ_AHEAD_BYTES:
+                self._transport.write(b"%b%b%b" % (head, self._ending(request), body))
+            else:
+                self._transport.writelines([head + self._ending(request), body])
+            if self._write_paused:
+                self._port.budget.add(len(body))
+                self._unwritten_bytes += len(body)
+            self._done(request)
+        self._parse()
+
+    def _attend(self, request: ClientRequest) -> None:
+        """Do what waits for a request's being first in line."""
+        if (
+            request.head.expects_continue
+            and request.unread
+            and not request.received_bytes
+            and not self._reader.buffered_bytes
+        ):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        route = request.route
+        if isinstance(route, ForwardRoute) and request.forward is None:
+            request.forward = Forward(self._port.pool, self, request, upgrade=route.upgrade)
+            if request.unread:
+                self._start_body(request)
+
+    def _done(self, request: ClientRequest) -> None:
+        """Forget an answered request, and close after the last one."""
+        self._requests.popleft()
+        self._release(request)
+        if not request.keep_alive:
+            self._finish(linger=request.unread or self._reader.buffered_bytes > 0)
+
+    def _release(self, request: ClientRequest) -> None:
+        self._port.budget.release(request.reserved_bytes)
+        request.reserved_bytes = 0
+
+    def _reserve(self, request: ClientRequest, size_bytes: int) -> bool:
+        if not self._port.budget.reserve(size_bytes):
+            return False
+        request.reserved_bytes += size_bytes
+        return True
+
+    def _release_unwritten(self) -> None:
+        self._port.budget.release(self._unwritten_bytes)
+        self._unwritten_bytes = 0
+
+    def forward_instead(self, request: ClientRequest, reason: str) -> None:
+        """A gathered request turns out not to be for batching: forward it as it came."""
+        self._port.count_bypassed(reason)
+        request.route = ForwardRoute(reason)
+        if self._requests[0] is request:
+            self._attend(request)
+
+    # --- ends, and time -------------------------------------------------------------------------
+
+    @property
+    def outstanding(self) -> bool:
+        """True while an answer is owed or a tunnel stands."""
+        return bool(self._requests) or self._tunnel is not None
+
+    def allow_reading(self, *, allowed: bool) -> None:
+        """Stop or go on reading on behalf of the model server's side."""
+        self._reading_allowed = allowed
+        self._regulate()
+
+    def close(self) -> None:
+        """Close after what is written."""
+        self._deaf = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Break off."""
+        self._deaf = True
+        self._transport.abort()
+
+    def _hear_no_more(self, request: ClientRequest) -> None:
+        """The rest of a request will not be read: its answer is the connection's last."""
+        request.keep_alive = False
+        self._deaf = True
+        self._current = None
+        self._reader.take_rest()
+
+    def _finish(self, *, linger: bool) -> None:
+        """Close after an answer; linger where the client may still be sending (RFC 9112 9.6)."""
+        self._deaf = True
+        self._reader.take_rest()
+        if not linger:
+            self._transport.close()
+            return
+        self._lingering = True
+        self._transport.write_eof()
+        self._deadline.set_in(LINGER_S)
+
+    def _regulate(self) -> None:
+        """Pause or resume reading, and set the deadline that the state asks for."""
+        if self._transport.is_closing():
+            return
+        backlog = self._current is None and self._reader.buffered_bytes > READ_AHEAD_BYTES
+        reading = self._deaf or (self._reading_allowed and not backlog)
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+        if self._lingering or self._write_paused or self._tunnel is not None:
+            return
+        if self._current is not None and self._reading_allowed:
+            pause_s = BODY_PAUSE_TIMEOUT_S
+            if self._current.forward is None:
+                pause_s = min(pause_s, self._body_ends_s - self._loop.time())
+            self._deadline.set_in(pause_s)
+        elif self._requests:
+            self._deadline.off()
+        elif self._reader.buffered_bytes:
+            self._deadline.tighten_to(HEAD_TIMEOUT_S)
+        else:
+            self._deadline.set_in(IDLE_TIMEOUT_S)
+
+    def _on_deadline(self) -> None:
+        if self._write_paused:
+            left_bytes = self._transport.get_write_buffer_size()
+            if left_bytes < self._stalled_bytes:
+                self._stalled_bytes = left_bytes
+                self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+            else:
+                self.abort()
+        elif self._lingering:
+            self.abort()
+        elif self._current is not None:
+            self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
+        elif self._reader.buffered_bytes and not self._requests:
+            self._refuse_unreadable(refusal("head_timeout", limit_s=HEAD_TIMEOUT_S))
+        else:
+            self.close()
