@@ -111,6 +111,8 @@ class Exchange:
         if not self.model.keep_alive:
             lines.append("Connection: close")
         lines += [f"Content-Length: {len(body)}", "", ""]
+        if self.call.method == "HEAD":
+            body = b""
         self.send("\r\n".join(lines).encode("latin-1") + body)
         if not self.model.keep_alive:
             self.wire.close()
@@ -136,7 +138,7 @@ class ScriptedModel:
         self.calls: list[Call] = []
         self.keep_alive = True
         self.idle_close_s: float | None = None
-        """How long a connection may be idle before this end closes it."""
+        """How long a connection may be idle after an answer before this end closes it."""
         self.probe_path: str | None = None
         """Target of readiness probes: answered by `healthy`, never recorded as calls."""
         self.healthy = True
@@ -234,7 +236,9 @@ class ScriptedModel:
             await self.tunnel(wire)
             return
         number: int | None = None
-        while (head := await self._head(wire)) is not None:
+        idle_s: float | None = None
+        while (head := await self._head(wire, idle_s)) is not None:
+            idle_s = self.idle_close_s
             if number is None:
                 number = self._connections
             call = _call(head, number)
@@ -248,13 +252,11 @@ class ScriptedModel:
             wire.call = None
         wire.close()
 
-    async def _head(self, wire: Wire) -> bytes | None:
+    async def _head(self, wire: Wire, idle_s: float | None) -> bytes | None:
         """The next head, or None when the connection is at its end."""
-        bound_s = self.idle_close_s if self.idle_close_s is not None else 3600.0
         try:
-            await asyncio.wait_for(
-                wire.until(lambda: bool(wire.buffer), within_s=3600.0), timeout=bound_s
-            )
+            arrival = wire.until(lambda: bool(wire.buffer), within_s=3600.0)
+            await asyncio.wait_for(arrival, idle_s)
             return await wire.read_until(b"\r\n\r\n")
         except (Truncated, TimeoutError):
             return None
