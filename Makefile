@@ -35,9 +35,8 @@ constraints: ## Renew the pinned versions in constraints.txt
 	$(PYTHON) scripts/install.py --renew-constraints
 
 clean: ## Remove all that the other targets made: .venv, .cache and build leftovers
-	rm -rf .venv .cache .hypothesis build dist
+	rm -rf .venv .cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	find sidecar webhook operator -maxdepth 1 -name '*.egg-info' -exec rm -rf {} +
 
 .venv/.ready-demo: $(INPUTS)
 	$(call install,demo sidecar)

@@ -64,7 +64,6 @@ def runs(*command: str) -> bool:
 def make_venv() -> None:
     """Create `.venv` with uv in it, unless both are there."""
     if not runs(VENV_PYTHON, "-m", "pip", "--version"):
-        check_python()
         run(sys.executable, "-m", "venv", "--clear", VENV)
     if not runs(VENV_PYTHON, "-m", "uv", "--version"):
         pip = (VENV_PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
@@ -90,6 +89,7 @@ def uv_environment() -> "dict[str, str]":
 
 def main() -> None:
     """Install the extras given as arguments, or renew the constraints."""
+    check_python()
     make_venv()
     uv = (VENV_PYTHON, "-m", "uv", "--quiet", "pip")
     if sys.argv[1:] == ["--renew-constraints"]:
