@@ -88,7 +88,7 @@ def play(report: Report, stage: Stage, folder: Path, *, quick: bool) -> None:
     """Run the whole demo."""
     report.title(
         "inference-batcher",
-        "A scikit-learn model in KServe's model server, the batching sidecar in front.\n"
+        "A scikit-learn model in KServe's model server, and the sidecar in front.\n"
         "Every number below is measured in this run, on this machine.",
     )
     model_port, port, admin_port, busy_port, busy_admin_port = free_ports(5)
