@@ -235,7 +235,7 @@ async def test_a_model_server_that_reads_slowly_pauses_the_client(make_rig: RigF
         exchange.answer(200, str(len(await exchange.read_body())).encode())
 
     rig.model.otherwise = Early(reluctant)
-    piece, most = b"x" * (1 << 18), 512
+    piece, most = b"x" * (1 << 18), 256
     client = await rig.send(head(("Content-Length", str(len(piece) * most)), target="/upload"))
     await rig.model.wait_heads(1)
     sent = await send_until_stalled(client, piece, most)

@@ -69,6 +69,8 @@ class Exchange:
         self.model = model
         self.wire = wire
         self.call = call
+        self._pieces: list[bytes] = []
+        self._received_bytes = 0
 
     async def read_piece(self) -> bytes:
         """The next part of the body as it arrives; empty at its end."""
@@ -83,11 +85,14 @@ class Exchange:
             else:
                 while await wire.read_until(b"\r\n") != b"\r\n":
                     pass
-        elif left := int((call.named("content-length") or ["0"])[0]) - len(call.body):
+        elif left := int((call.named("content-length") or ["0"])[0]) - self._received_bytes:
             await wire.until(lambda: bool(wire.buffer))
             piece = await wire.read_exactly(min(left, len(wire.buffer)))
-        call.body += piece
-        call.complete = not piece
+        self._pieces.append(piece)
+        self._received_bytes += len(piece)
+        if not piece:
+            call.body = b"".join(self._pieces)
+            call.complete = True
         self.model.changed()
         return piece
 
@@ -305,6 +310,7 @@ class _Accepted(Wire):
         self.model.wires.discard(self)
         if not self.closed_here:
             self._left()
+        self.model.changed()
 
     def close(self) -> None:
         self.closed_here = True
