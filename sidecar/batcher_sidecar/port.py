@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from batcher_sidecar.core import ByteBudget, Request
@@ -18,7 +18,7 @@ class ClientRequest:
     """One request of a connection and its place in the order of answers."""
 
     __slots__ = (
-        "answer", "body", "conn", "core", "forward", "head", "keep_alive", "pieces",
+        "answer", "batch_id", "body", "conn", "core", "forward", "head", "keep_alive", "parsed", "pieces",
         "received_bytes", "reserved_bytes", "route", "started", "unread",
     )  # fmt: skip
 
@@ -36,7 +36,11 @@ class ClientRequest:
         self.body: bytes | None = None
         """The whole body, where it was gathered."""
         self.core: Request | None = None
-        """What the core knows it as."""
+        """What the core knows it as, once it waits."""
+        self.parsed: Any = None
+        """What the codec made of its body."""
+        self.batch_id = b""
+        """That its pieces share, where it is sent in pieces."""
         self.forward: Forward | None = None
         self.started = False
         """The head of a streamed answer is written."""

@@ -84,7 +84,7 @@ class _HttpTarget:
                 raise _NotReadyError(f"answered {response.status}")
             # The kubelet, too, takes an answer that never ends for a failure.
             wanted = _MAX_BODY_BYTES
-            while wanted > 0 and (chunk := await response.content.read(wanted)):
+            while chunk := await response.content.read(wanted):
                 wanted -= len(chunk)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
@@ -38,7 +38,6 @@ from batcher_sidecar.http1.headers import (
     merge_upward,
     upward,
 )
-from batcher_sidecar.router import Batch as BatchRoute
 from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
 
 if TYPE_CHECKING:
@@ -46,24 +45,12 @@ if TYPE_CHECKING:
     from batcher_sidecar.codecs import Codec
     from batcher_sidecar.core import ByteBudget, Call
     from batcher_sidecar.http1 import ResponseHead
-    from batcher_sidecar.http1.headers import Field
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
+    from batcher_sidecar.router import Batch as BatchRoute
 
 _ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
 """Statuses that one member's request may have caused (rule 9)."""
-
-
-class _Member:
-    """What the core carries for us: the client's request, its rows and its headers."""
-
-    __slots__ = ("batch_id", "client", "parsed", "upward")
-
-    def __init__(self, client: ClientRequest, parsed: object, fields: tuple[Field, ...]) -> None:
-        self.batch_id = ""  # where it is sent in pieces, which share one
-        self.client = client
-        self.parsed = parsed
-        self.upward = fields
 
 
 class _Answer:
@@ -81,10 +68,10 @@ class _BatchCall:
 
     __slots__ = (
         "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
-        "exchange", "model_s",
+        "exchange", "timing",
     )  # fmt: skip
 
-    def __init__(self, runtime: Runtime, call: Call, batch_id: str) -> None:
+    def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
         self._runtime = runtime
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
@@ -93,11 +80,11 @@ class _BatchCall:
         self.counted_bytes = 0
         self.exchange: Exchange | None = None
         self.answer_head = b""
-        self.model_s = 0.0
+        self.timing = ""
 
     def fields(self, size: int) -> bytes:
         """Return the header lines that name the batch."""
-        return b"X-Batch-Id: %b\r\nX-Batch-Size: %d\r\n" % (self.batch_id.encode(), size)
+        return b"X-Batch-Id: %b\r\nX-Batch-Size: %d\r\n" % (self.batch_id, size)
 
     def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
         """The answer begins."""
@@ -172,7 +159,7 @@ class Runtime:
 
     def submit(self, client: ClientRequest) -> None:
         """Take a complete predict request; its answer goes to its connection."""
-        head, route = client.head, client.route
+        head, route = client.head, cast("BatchRoute", client.route)
         try:
             parsed = self._codec.parse(client.body or b"")
         except BadRequest as error:
@@ -181,12 +168,12 @@ class Runtime:
         except Bypass as bypass:
             client.conn.forward_instead(client, bypass.reason)
             return
-        key_values = route.key_values if isinstance(route, BatchRoute) else ()
+        client.parsed = parsed
         client.core = Request(
-            (head.path, head.query, key_values, parsed.key),
+            (head.path, head.query, route.key_values, parsed.key),
             head.path,
             parsed.instances,
-            _Member(client, parsed, upward(head)),
+            client,
             alone=parsed.alone,
         )
         self._handle(Arrived(client.core))
@@ -242,7 +229,7 @@ class Runtime:
             self._metrics.field_dropped()
         shared = len(call.members) > 1
         size = call.members[0].instances if call.rows is not None else sum(counts)
-        batch_call.model_s = now_s - call.sent_s
+        batch_call.timing = f", model;dur={(now_s - call.sent_s) * 1000:.1f}\r\n"
         batch_call.answer_head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b%b" % (
             self._codec.content_type,
             downward_batch(head, shared=shared),
@@ -282,25 +269,24 @@ class Runtime:
                     self._cancel(command.call)
 
     def _send(self, call: Call, now_s: float) -> None:
-        members: list[_Member] = [member.payload for member in call.members]
-        first = members[0]
+        clients: list[ClientRequest] = [member.payload for member in call.members]
+        first = clients[0]
         if call.rows is None or call.rows[0] == 0:
-            first.batch_id = str(uuid.uuid4())
+            first.batch_id = str(uuid.uuid4()).encode()
             if not call.isolating:
-                self._metrics.batch_sent(call.trigger, len(members), call.instances)
+                self._metrics.batch_sent(call.trigger, len(clients), call.instances)
                 for member in call.members:
                     self._metrics.queue_seconds.observe(now_s - member.arrived_s)
-        client = first.client
-        body = self._codec.join([member.parsed for member in members], call.rows)
+        body = self._codec.join([client.parsed for client in clients], call.rows)
         head = batch_head(
-            client.head.path + client.head.query,
-            merge_upward([member.upward for member in members]),
+            first.head.path + first.head.query,
+            merge_upward([upward(client.head) for client in clients]),
             self._pool.host_header,
             self._codec.content_type,
             len(body),
         )
         batch_call = call.payload = _BatchCall(self, call, first.batch_id)
-        if body is not client.body:
+        if body is not first.body:
             batch_call.counted_bytes = len(body)
             self.budget.add(len(body))
         batch_call.exchange = self._pool.request(batch_call, b"POST", [head, body], replayable=True)
@@ -324,18 +310,15 @@ class Runtime:
 
     def _answer(self, command: Answer) -> None:
         request, batch_call = command.request, command.call.payload
-        client = request.payload.client
+        client = request.payload
         body = self._codec.answer(command.parts, batch_call.batch_id)
-        head = b"%bServer-Timing: queue;dur=%.1f, model;dur=%.1f\r\nContent-Length: %d\r\n" % (
-            batch_call.answer_head,
-            (command.call.sent_s - request.arrived_s) * 1000,
-            batch_call.model_s * 1000,
-            len(body),
-        )
+        queue_ms = (command.call.sent_s - request.arrived_s) * 1000
+        own = f"Server-Timing: queue;dur={queue_ms:.1f}{batch_call.timing}Content-Length: {len(body)}\r\n"
+        head = batch_call.answer_head + own.encode()
         client.conn.respond(client, 200, head, body)
 
     def _fail(self, command: Fail) -> None:
-        call, client, failure = command.call, command.request.payload.client, command.failure
+        call, client, failure = command.call, command.request.payload, command.failure
         if isinstance(failure, Refusal):
             client.conn.refuse(client, failure)
         elif isinstance(failure, _Answer):
@@ -350,7 +333,7 @@ class Runtime:
             client.conn.respond(client, head.status, lines, body)
 
     def _refuse(self, command: Refuse) -> None:
-        client = command.request.payload.client
+        client = command.request.payload
         if command.reason == "deadline":
             refused = refusal("deadline", limit_s=self._settings.timeout_s)
         else:

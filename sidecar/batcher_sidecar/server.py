@@ -53,6 +53,8 @@ class ClientConnection(asyncio.Protocol):
         self._stalled_bytes = 0  # still unwritten when last looked at
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
+        self._active_s = loop.time()
+        self._settled = True  # reading, nothing half read, and only the idle deadline running
         self._deadline = Deadline(loop, self._on_deadline)
 
     # --- from the event loop --------------------------------------------------------------------
@@ -98,6 +100,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take its answers."""
         self._write_paused = True
+        self._settled = False
         self._stalled_bytes = self._transport.get_write_buffer_size()
         self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
         self._tell_writable(writable=False)
@@ -123,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._parsing = True
         try:
-            while not self._deaf and self._tunnel is None and self._reader.buffered_bytes:
+            while not self._deaf and self._tunnel is None and self._reader.buffer:
                 if self._current is not None:
                     self._read_body(self._current)
                 elif self._blocked() or not self._read_head():
@@ -132,7 +135,8 @@ class ClientConnection(asyncio.Protocol):
             self._refuse_unreadable(error.refusal)
         finally:
             self._parsing = False
-        self._regulate()
+        if self._reader.buffer or not self._settled:
+            self._regulate()
 
     def _blocked(self) -> bool:
         """Tell whether the next request has to wait unparsed."""
@@ -170,7 +174,7 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(route, Batch):
             self._accept_candidate(request)
         elif isinstance(route, ForwardRoute):
-            self._port.last_request_s = self._loop.time()
+            self._active_s = self._port.last_request_s = self._loop.time()
             self._port.count_bypassed(route.reason)
             self._flush()
         elif isinstance(route, Probe):
@@ -182,23 +186,28 @@ class ClientConnection(asyncio.Protocol):
 
     def _accept_candidate(self, request: ClientRequest) -> None:
         """Gather the body of a predict request, if there is room for it."""
-        self._port.last_request_s = self._loop.time()
+        self._active_s = self._port.last_request_s = self._loop.time()
         body_bytes = request.head.body_bytes
-        refused = self._port.queue_full()
-        if refused is None and body_bytes and not self._reserve(request, body_bytes):
+        refused = None
+        if body_bytes and not self._reserve(request, body_bytes):
             refused = refusal("queue_bytes", limit_bytes=self._port.budget.limit_bytes)
+        elif body_bytes is not None:
+            request.body = self._reader.take_whole(body_bytes)
+            if request.body is not None:
+                request.unread = False
+                self._port.submit(request)
+                return
+        refused = refused or self._port.queue_full()
         if refused is not None:
             self.refuse(request, refused)
-        elif request.unread:
-            self._start_body(request)
-            if request.head.expects_continue:
-                self._flush()
-        else:
-            request.body = b""
-            self._port.submit(request)
+            return
+        self._start_body(request)
+        if request.head.expects_continue:
+            self._flush()
 
     def _start_body(self, request: ClientRequest) -> None:
         self._current = request
+        self._settled = False
         self._body_ends_s = self._loop.time() + self._port.timeout_s
         self._reader.start_body(request.head)
 
@@ -296,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
         self._tunnel = tunnel
         self._deadline.off()
         self._transport.write(head)
-        if self._reader.buffered_bytes:
+        if self._reader.buffer:
             tunnel.from_client(self._reader.take_rest())
         self._regulate()
 
@@ -332,7 +341,8 @@ class ClientConnection(asyncio.Protocol):
                 self._port.budget.add(len(body))
                 self._unwritten_bytes += len(body)
             self._done(request)
-        self._parse()
+        if self._reader.buffer or not self._settled:
+            self._parse()
 
     def _attend(self, request: ClientRequest) -> None:
         """Do what waits for a request's being first in line."""
@@ -340,7 +350,7 @@ class ClientConnection(asyncio.Protocol):
             request.head.expects_continue
             and request.unread
             and not request.received_bytes
-            and not self._reader.buffered_bytes
+            and not self._reader.buffer
         ):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         route = request.route
@@ -352,9 +362,10 @@ class ClientConnection(asyncio.Protocol):
     def _done(self, request: ClientRequest) -> None:
         """Forget an answered request, and close after the last one."""
         self._requests.popleft()
-        self._release(request)
+        if request.reserved_bytes:
+            self._release(request)
         if not request.keep_alive:
-            self._finish(linger=request.unread or self._reader.buffered_bytes > 0)
+            self._finish(linger=request.unread or bool(self._reader.buffer))
 
     def _release(self, request: ClientRequest) -> None:
         self._port.budget.release(request.reserved_bytes)
@@ -387,6 +398,7 @@ class ClientConnection(asyncio.Protocol):
     def allow_reading(self, *, allowed: bool) -> None:
         """Stop or go on reading on behalf of the model server's side."""
         self._reading_allowed = allowed
+        self._settled = False
         self._regulate()
 
     def close(self) -> None:
@@ -401,6 +413,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _hear_no_more(self, request: ClientRequest) -> None:
         """The rest of a request will not be read: its answer is the connection's last."""
+        self._settled = False
         request.keep_alive = False
         self._deaf = True
         self._current = None
@@ -409,6 +422,7 @@ class ClientConnection(asyncio.Protocol):
     def _finish(self, *, linger: bool) -> None:
         """Close after an answer; linger where the client may still be sending (RFC 9112 9.6)."""
         self._deaf = True
+        self._settled = False
         self._reader.take_rest()
         if not linger:
             self._transport.close()
@@ -421,7 +435,7 @@ class ClientConnection(asyncio.Protocol):
         """Pause or resume reading, and set the deadline that the state asks for."""
         if self._transport.is_closing():
             return
-        backlog = self._current is None and self._reader.buffered_bytes > READ_AHEAD_BYTES
+        backlog = self._current is None and len(self._reader.buffer) > READ_AHEAD_BYTES
         reading = self._deaf or (self._reading_allowed and not backlog)
         if reading != self._reading:
             self._reading = reading
@@ -429,6 +443,7 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+        self._settled = False
         if self._lingering or self._write_paused or self._tunnel is not None:
             return
         if self._current is not None and self._reading_allowed:
@@ -436,12 +451,11 @@ class ClientConnection(asyncio.Protocol):
             if self._current.forward is None:
                 pause_s = min(pause_s, self._body_ends_s - self._loop.time())
             self._deadline.set_in(pause_s)
-        elif self._requests:
-            self._deadline.off()
-        elif self._reader.buffered_bytes:
+        elif self._reader.buffer and not self._requests:
             self._deadline.tighten_to(HEAD_TIMEOUT_S)
         else:
             self._deadline.set_in(IDLE_TIMEOUT_S)
+            self._settled = self._reading and not self._reader.buffer
 
     def _on_deadline(self) -> None:
         if self._write_paused:
@@ -455,7 +469,13 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
         elif self._current is not None:
             self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
-        elif self._reader.buffered_bytes and not self._requests:
+        elif self._reader.buffer and not self._requests:
             self._refuse_unreadable(refusal("head_timeout", limit_s=HEAD_TIMEOUT_S))
+        elif self._requests:
+            self._deadline.set_in(IDLE_TIMEOUT_S)  # the core watches over what waits
         else:
-            self.close()
+            idle_s = self._loop.time() - self._active_s
+            if idle_s < IDLE_TIMEOUT_S - 1:
+                self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
+            else:
+                self.close()

@@ -75,6 +75,6 @@ class Codec(Protocol):
         """
         ...
 
-    def answer(self, parts: Sequence[Any], batch_id: str) -> bytes:
+    def answer(self, parts: Sequence[Any], batch_id: bytes) -> bytes:
         """Make the body for one caller, of its part or of the parts of its pieces in order."""
         ...

@@ -157,14 +157,15 @@ class V1Codec:
             return [V1Part(rows, rest)], 0
         return _divide(rows, others, counts)
 
-    def answer(self, parts: Sequence[V1Part], batch_id: str) -> bytes:
+    def answer(self, parts: Sequence[V1Part], batch_id: bytes) -> bytes:
         """Make one caller's body: KServe's fields, then the model server's own."""
-        first = parts[0]
-        rows = first.rows if len(parts) == 1 else [row for part in parts for row in part.rows]
-        return b'{"message":"","batchId":"%b","predictions":[%b]%b}' % (
-            batch_id.encode(),
-            b",".join(rows),
-            _render(first.rest if len(parts) == 1 else _reunite(parts)),
+        part = parts[0]
+        if len(parts) > 1:
+            part = V1Part([row for part in parts for row in part.rows], _reunite(parts))
+        rest = _render(part.rest) if part.rest else b""
+        rows = b",".join(part.rows)
+        return b"".join(
+            (b'{"message":"","batchId":"', batch_id, b'","predictions":[', rows, b"]", rest, b"}")
         )
 
 
@@ -187,8 +188,6 @@ def _read_uncommon_request(body: bytes) -> tuple[list[Raw], Fields]:
 
 def _render(fields: Fields) -> bytes:
     """Write fields as they follow another one in a JSON object."""
-    if not fields:
-        return b""
     return b"".join([b",%b:%b" % (_encode_name(name), raw) for name, raw in fields])
 
 

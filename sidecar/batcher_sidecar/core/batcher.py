@@ -66,12 +66,17 @@ class Batcher:
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Take an event at a time not before the last one; return what is to be done, in order."""
         out: list[Command] = []
+        announced_s = self._wake_s
         self._handlers[type(event)](event, now_s, out)
-        next_s = self._timers.next_s()
-        if next_s is not None and next_s < self._wake_s:
-            self._wake_s = next_s
-            out.append(WakeAt(next_s))
+        if self._wake_s < announced_s:
+            out.append(WakeAt(self._wake_s))
         return out
+
+    def _wait(self, when_s: float, item: Request | KeyQueue) -> None:
+        """Wait for a deadline or for the end of a window."""
+        self._timers.add(when_s, item)
+        if when_s < self._wake_s:
+            self._wake_s = when_s
 
     # --- arrival, and the cut -------------------------------------------------------------------
 
@@ -95,10 +100,11 @@ class Batcher:
             queue = path.queues[key] = KeyQueue(path, key, single_until_s)
         queue.add(request)
         self.waiting += 1
-        self._timers.add(request.deadline_s, request)
-        if not queue.due:
+        self._wait(request.deadline_s, request)
+        if not queue.due and (queue.timer_s == NEVER_S or self._policy.full(queue)):
             self._watch(queue, now_s)
-            self._grant(path, now_s, out)
+            if queue.due:
+                self._grant(path, now_s, out)
 
     def _watch(self, queue: KeyQueue, now_s: float) -> None:
         """Mark a waiting key as due, or see to it that the end of its window is not missed."""
@@ -106,7 +112,7 @@ class Batcher:
             queue.path.mark_due(queue)
         elif queue.timer_s == NEVER_S:
             queue.timer_s = self._policy.window_end_s(queue)
-            self._timers.add(queue.timer_s, queue)
+            self._wait(queue.timer_s, queue)
 
     def _grant(self, path: PathQueues, now_s: float, out: list[Command]) -> None:
         """Give the free slots of a path to what is due, and forget a path without any work."""
@@ -249,7 +255,6 @@ class Batcher:
                 self._call_next(call.batch, now_s, out)
 
     def _tick(self, _: Tick, now_s: float, out: list[Command]) -> None:
-        self._wake_s = NEVER_S
         while (item := self._timers.pop_due(now_s)) is not None:
             if isinstance(item, KeyQueue):
                 item.timer_s = NEVER_S
@@ -259,6 +264,10 @@ class Batcher:
             else:
                 out.append(Refuse(item, "deadline"))
                 self._forget(item, now_s, out)
+        next_s = self._timers.next_s()
+        self._wake_s = NEVER_S if next_s is None else next_s
+        if next_s is not None:
+            out.append(WakeAt(next_s))
 
     def _draining(self, event: Draining, now_s: float, out: list[Command]) -> None:
         self._policy = WindowPolicy(self._settings, draining=event.active)

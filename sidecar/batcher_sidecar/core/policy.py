@@ -32,6 +32,10 @@ class WindowPolicy:
             return "latency"
         return None
 
+    def full(self, queue: KeyQueue) -> bool:
+        """Tell whether a queue holds enough for a batch."""
+        return queue.instances >= self._max_batch_size
+
     def window_end_s(self, queue: KeyQueue) -> float:
         """Return when the window of a non-empty queue's oldest request is over."""
         return queue.oldest().arrived_s + self._window_s

@@ -43,6 +43,7 @@ class RequestHead:
         "method",
         "path",
         "query",
+        "upward",
     )
 
     def __init__(self, method: bytes, target: bytes, *, http11: bool) -> None:
@@ -56,6 +57,8 @@ class RequestHead:
         self.body_bytes: int | None = 0
         self.keep_alive = http11
         self.expects_continue = False
+        self.upward: tuple[Header, ...] | None = None
+        """What ``headers.upward`` found, kept for the next request with the same head."""
 
     @property
     def has_body(self) -> bool:

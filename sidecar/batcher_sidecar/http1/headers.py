@@ -46,13 +46,15 @@ _OF_THE_BODY: Final = frozenset(
 
 def upward(head: RequestHead) -> tuple[Field, ...]:
     """Return the headers that a batch candidate would have go up."""
-    return tuple(
-        [
-            field
-            for field in head.fields.items()
-            if field[0] not in _NOT_UP and head.passes(field[0])
-        ]
-    )
+    if head.upward is None:
+        head.upward = tuple(
+            [
+                field
+                for field in head.fields.items()
+                if field[0] not in _NOT_UP and head.passes(field[0])
+            ]
+        )
+    return head.upward
 
 
 def merge_upward(members: Sequence[tuple[Field, ...]]) -> list[Field]:

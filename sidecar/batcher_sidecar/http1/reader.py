@@ -14,10 +14,11 @@ H2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 class RequestReader:
     """The reading side of one connection."""
 
-    __slots__ = ("_buffer", "_chunks", "_last_head", "_last_raw", "_missing", "in_body")
+    __slots__ = ("_chunks", "_last_head", "_last_raw", "_missing", "buffer", "in_body")
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self.buffer = b""
+        """What has come that nobody has asked for yet."""
         self._missing = 0  # bytes of a body with a declared length
         self._chunks: ChunkedReader | None = None
         self._last_raw = b""
@@ -25,18 +26,13 @@ class RequestReader:
         self.in_body = False
         """True between ``start_body`` and the body's last byte."""
 
-    @property
-    def buffered_bytes(self) -> int:
-        """How much has come that nobody has asked for."""
-        return len(self._buffer)
-
     def feed(self, data: bytes) -> None:
         """Take bytes from the connection."""
-        self._buffer = self._buffer + data if self._buffer else data
+        self.buffer = self.buffer + data if self.buffer else data
 
     def take_rest(self) -> bytes:
         """Return what is buffered, and forget it."""
-        data, self._buffer = self._buffer, b""
+        data, self.buffer = self.buffer, b""
         return data
 
     def read_preface(self) -> bool | None:
@@ -45,7 +41,7 @@ class RequestReader:
         Raises:
             RefusedError: it began like one (400).
         """
-        buffer = self._buffer
+        buffer = self.buffer
         if buffer.startswith(H2_PREFACE):
             return True
         if H2_PREFACE.startswith(buffer):
@@ -63,21 +59,34 @@ class RequestReader:
         Raises:
             RefusedError: it is malformed, or too large (431).
         """
-        buffer = self._buffer
+        buffer = self.buffer
+        if self._last_head is not None and buffer.startswith(self._last_raw):
+            self.buffer = buffer[len(self._last_raw) :]
+            return self._last_head
         if buffer[:1] in (b"\r", b"\n"):  # RFC 9112 section 2.2: empty lines before are passed over
-            buffer = self._buffer = buffer.lstrip(b"\r\n")
+            buffer = self.buffer = buffer.lstrip(b"\r\n")
         end = buffer.find(b"\r\n\r\n")
         if end > MAX_HEAD_BYTES or (end < 0 and len(buffer) > MAX_HEAD_BYTES):
             raise RefusedError(refusal("head_too_large", limit_bytes=MAX_HEAD_BYTES))
         if end < 0:
             return None
         end += 4
-        raw = buffer[:end]
-        self._buffer = buffer[end:]
-        if raw != self._last_raw or self._last_head is None:
-            self._last_head = parse_request_head(raw)
-            self._last_raw = raw
+        self._last_raw = buffer[:end]
+        self.buffer = buffer[end:]
+        self._last_head = None
+        self._last_head = parse_request_head(self._last_raw)
         return self._last_head
+
+    def take_whole(self, size_bytes: int) -> bytes | None:
+        """Return a body of that length if all of it is there already, instead of reading it."""
+        buffer = self.buffer
+        if len(buffer) == size_bytes:
+            self.buffer = b""
+            return buffer
+        if len(buffer) < size_bytes:
+            return None
+        self.buffer = buffer[size_bytes:]
+        return buffer[:size_bytes]
 
     def start_body(self, head: RequestHead) -> None:
         """Expect the body that a head announced."""
@@ -93,18 +102,18 @@ class RequestReader:
         Raises:
             RefusedError: its framing is malformed.
         """
-        if not self._buffer:
+        if not self.buffer:
             return []
-        data, self._buffer = self._buffer, b""
+        data, self.buffer = self.buffer, b""
         if self._chunks is not None:
             pieces = self._chunks.feed(data)
             if self._chunks.done:
-                self._buffer = self._chunks.leftover
+                self.buffer = self._chunks.leftover
                 self._chunks = None
                 self.in_body = False
             return pieces
         if len(data) > self._missing:
-            self._buffer = data[self._missing :]
+            self.buffer = data[self._missing :]
             data = data[: self._missing]
         self._missing -= len(data)
         self.in_body = self._missing > 0
