@@ -1,0 +1,1 @@
+"""Load, cost and latency of the sidecar beside other proxies, in one run: ``make bench``."""

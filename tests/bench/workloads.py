@@ -1,0 +1,114 @@
+"""What is sent: bodies, callers, the model server's manner, and what the sidecar must reach."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.predictor import SENTINEL
+
+PREDICT_PATH: Final = "/v1/models/m:predict"
+#: A batcher forwards this verb alone, unbatched: the base line of the window measurement.
+UNBATCHED_PATH: Final = "/v1/models/m:explain"
+MAX_BATCH_SIZE: Final = 32
+MAX_LATENCY_MS: Final = 5
+
+_MARK: Final = float(SENTINEL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One kind of load.
+
+    `cpu_target` and `throughput_target` are ratios to the peer: CPU per request at most, and
+    requests per second at least; None where nothing is demanded. `stretch` multiplies the time of
+    a measurement, where so few requests are answered that those in flight at its end would weigh.
+    """
+
+    key: str
+    title: str
+    row: str
+    callers: int
+    mode: str
+    stretch: int = 1
+    cpu_target: float | None = None
+    throughput_target: float | None = None
+
+    def body(self) -> bytes:
+        """The request's body: one instance."""
+        return json.dumps({"instances": [_ROWS[self.row]()]}).encode()
+
+
+def _iris() -> list[float]:
+    return [6.8, 2.8, 4.8, _MARK]
+
+
+def _floats() -> list[float]:
+    source = random.Random(768)
+    return [_MARK, *(source.random() for _ in range(767))]
+
+
+def _image() -> list[list[list[float]]]:
+    source = random.Random(224)
+    image: list[list[list[float]]] = [
+        [[source.randrange(256) for _ in range(3)] for _ in range(224)] for _ in range(224)
+    ]
+    image[0][0][0] = _MARK
+    return image
+
+
+_ROWS: Final = {"iris": _iris, "floats": _floats, "image": _image}
+
+WORKLOADS: Final = (
+    Workload(
+        key="iris",
+        title="iris row, 64 callers, instant predictor",
+        row="iris",
+        callers=64,
+        mode="instant",
+        cpu_target=0.50,
+        throughput_target=1.5,
+    ),
+    Workload(
+        key="floats",
+        title="768 floats, 32 callers, instant predictor",
+        row="floats",
+        callers=32,
+        mode="instant",
+        cpu_target=0.18,
+        throughput_target=2.5,
+    ),
+    Workload(
+        key="image",
+        title="224x224x3 image as JSON, 16 callers, instant predictor",
+        row="image",
+        callers=16,
+        mode="instant",
+        stretch=3,
+        cpu_target=0.06,
+        throughput_target=10,
+    ),
+    Workload(
+        key="concurrent",
+        title="iris row, 256 callers, concurrent 5 ms predictor",
+        row="iris",
+        callers=256,
+        mode="concurrent",
+        cpu_target=0.35,
+        throughput_target=4.5,
+    ),
+    Workload(
+        key="serial",
+        title="iris row, 256 callers, serial predictor",
+        row="iris",
+        callers=256,
+        mode="serial",
+        throughput_target=1.15,
+    ),
+)
+
+OVERSHOOT_P99_TARGET_MS: Final = 2.0
+IDLE_CPU_TARGET_PERCENT: Final = 0.2
+REST_RSS_TARGET_MIB: Final = 60.0
