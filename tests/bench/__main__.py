@@ -15,7 +15,7 @@ import msgspec
 from tests.bench import tools
 from tests.bench.candidates import REPOSITORY, SIDECAR, Candidate, known
 from tests.bench.machine import describe
-from tests.bench.processes import StubError
+from tests.bench.processes import StubError, alone
 from tests.bench.results import CandidateInfo, Run
 from tests.bench.session import PARTS, Session
 
@@ -220,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _stop)
     try:
-        session.measure(parts)
+        with alone(lambda: _say("another benchmark runs on this machine: waiting for its end")):
+            session.measure(parts)
     except KeyboardInterrupt:
         _say("\ninterrupted: everything is stopped, nothing was written")
         return 130

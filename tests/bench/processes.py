@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -41,6 +42,28 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
                 return port
     raise StartError("no free port between 20000 and 32000 on 127.0.0.1")
+
+
+@contextlib.contextmanager
+def alone(waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the machine against other runs; calls `waiting` once if another one holds it.
+
+    The lock is a name in the network namespace and goes with the process, however that ends.
+    """
+    with socket.socket(socket.AF_UNIX) as lock:
+        said = False
+        while True:
+            try:
+                lock.bind("\0inference-batcher-bench")
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            if not said:
+                waiting()
+                said = True
+            time.sleep(1)
+        yield
 
 
 def process_cpu_s(pid: int) -> float:

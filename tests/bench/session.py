@@ -28,7 +28,7 @@ _FAILURES: Final = (StartError, LoadError, OSError, http.client.HTTPException)
 class Session:
     """Measures into `run`; `say` shows progress.
 
-    A candidate that fails to start is not tried again, so that it costs its time once.
+    A candidate that fails to start and never did is not tried again: it costs its time once.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Session:
         samples: int,
     ) -> None:
         self._run = run
+        self._measured: set[str] = set()
         self._candidates = list(candidates)
         self._say = say
         self._threads = threads
@@ -91,6 +92,7 @@ class Session:
                 self._failed(candidate, IDLE, error)
                 continue
             self._run.idle.append(idle)
+            self._measured.add(candidate.key)
             self._say(
                 f"  {candidate.label:<20} {idle.cpu_percent:6.3f} % of a core"
                 f"  {idle.rss_bytes / 2**20:6.1f} MiB"
@@ -112,6 +114,7 @@ class Session:
                 self._failed(candidate, OVERSHOOT, error)
                 continue
             self._run.overshoot.append(found)
+            self._measured.add(candidate.key)
             self._say(
                 f"  {candidate.label:<20} p50 {found.p50_ms:6.2f} ms"
                 f"  p99 {found.p99_ms:6.2f} ms  most {found.most_ms:6.2f} ms"
@@ -132,12 +135,13 @@ class Session:
                 self._failed(candidate, workload.key, error)
                 continue
             self._run.measurements.append(measured)
+            self._measured.add(candidate.key)
             self._say(_line(candidate, measured))
 
     def _failed(self, candidate: Candidate, part: str, error: Exception) -> None:
         self._say(f"  {candidate.label:<20} not measured: {error}")
         self._run.failures.append(Failure(candidate=candidate.key, part=part))
-        if isinstance(error, StartError):
+        if isinstance(error, StartError) and candidate.key not in self._measured:
             self._say(f"  {candidate.label:<20} is left out from here on")
             self._candidates.remove(candidate)
 
