@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.tasks import TaskSet
@@ -70,7 +71,7 @@ class Lifecycle:
 
     def _begin_drain(self) -> None:
         if not self._port.draining:
-            self._drain_began_s = self._loop.time()
+            self._drain_began_s = time.monotonic()
             self._port.drain(active=True)
 
     def _call_off_drain(self) -> None:
@@ -101,7 +102,7 @@ class Lifecycle:
     async def _until_quiet(self) -> None:
         """Wait until nobody has asked for a while, within the drain's timeout."""
         while True:
-            now_s = self._loop.time()
+            now_s = time.monotonic()
             quiet_at_s = max(self._drain_began_s, self._port.last_request_s) + self._quiet_s
             left_s = min(quiet_at_s, self._drain_began_s + self._drain_timeout_s) - now_s
             if left_s <= 0:
@@ -110,7 +111,7 @@ class Lifecycle:
 
     async def _until_answered(self, until_s: float) -> None:
         """Wait until no answer is owed."""
-        while self._port.outstanding() and self._loop.time() < until_s:
+        while self._port.outstanding() and time.monotonic() < until_s:
             await asyncio.sleep(_CHECK_S)
 
     async def run(self) -> int:
@@ -130,5 +131,5 @@ class Lifecycle:
     async def _drain_to_end(self) -> None:
         await self._until_quiet()
         self._port.stop_listening()
-        await self._until_answered(self._loop.time() + self._port.timeout_s)
+        await self._until_answered(time.monotonic() + self._port.timeout_s)
         _log.info("drained: ending")

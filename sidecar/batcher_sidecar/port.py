@@ -17,10 +17,25 @@ if TYPE_CHECKING:
 class ClientRequest:
     """One request of a connection and its place in the order of answers."""
 
-    __slots__ = (
-        "answer", "batch_id", "body", "conn", "core", "forward", "head", "keep_alive", "parsed", "pieces",
-        "received_bytes", "reserved_bytes", "route", "started", "unread",
-    )  # fmt: skip
+    # Defaults stand on the class, so that making one on the hot path sets only what differs.
+    pieces: list[bytes] | None = None
+    """The body as far as it has come, while it is gathered."""
+    received_bytes: int = 0
+    reserved_bytes: int = 0
+    """Of the byte budget, until the answer is written."""
+    body: bytes | None = None
+    """The whole body, where it was gathered."""
+    core: Request | None = None
+    """What the core knows it as, once it waits."""
+    parsed: Any = None
+    """What the codec made of its body."""
+    batch_id: bytes = b""
+    """That its pieces share, where it is sent in pieces."""
+    forward: Forward | None = None
+    started: bool = False
+    """The head of a streamed answer is written."""
+    answer: tuple[int, bytes, bytes] | None = None
+    """Status, open head and body of a whole answer."""
 
     def __init__(self, conn: ClientConnection, head: RequestHead, route: Route) -> None:
         self.conn = conn
@@ -29,23 +44,6 @@ class ClientRequest:
         self.keep_alive = head.keep_alive
         self.unread = head.body_bytes != 0
         """Part of the body is still to come."""
-        self.pieces: list[bytes] = []
-        self.received_bytes = 0
-        self.reserved_bytes = 0
-        """Of the byte budget, until the answer is written."""
-        self.body: bytes | None = None
-        """The whole body, where it was gathered."""
-        self.core: Request | None = None
-        """What the core knows it as, once it waits."""
-        self.parsed: Any = None
-        """What the codec made of its body."""
-        self.batch_id = b""
-        """That its pieces share, where it is sent in pieces."""
-        self.forward: Forward | None = None
-        self.started = False
-        """The head of a streamed answer is written."""
-        self.answer: tuple[int, bytes, bytes] | None = None
-        """Status, open head and body of a whole answer."""
 
 
 class DataPort(Protocol):
@@ -58,13 +56,13 @@ class DataPort(Protocol):
     draining: bool
     timeout_s: float
     last_request_s: float
-    """When the last request other than a probe came, on the loop's clock."""
+    """When the last request other than a probe came, on the monotonic clock."""
 
     def queue_full(self) -> Refusal | None:
         """Return the refusal for a predict request that would find no place to wait."""
 
-    def submit(self, request: ClientRequest) -> None:
-        """A batch candidate is complete; its answer goes to ``request.conn.respond``."""
+    def submit(self, request: ClientRequest, now_s: float) -> None:
+        """A batch candidate is complete since ``now_s``; its answer goes to ``request.conn.respond``."""
 
     def left(self, request: ClientRequest) -> None:
         """The client of a submitted request has gone."""

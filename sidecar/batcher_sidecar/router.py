@@ -19,9 +19,9 @@ _BATCHED_SUFFIX: Final = b":predict"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Read the whole body, then let the codec judge it."""
+    """Read the whole body, then let the codec judge it. ``key``: the head's part of the batch key."""
 
-    key_values: tuple[bytes | None, ...]
+    key: tuple[bytes | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Router:
             return Forward(reason)
         if head.body_bytes is not None and head.body_bytes > self.max_body_bytes:
             return refusal("body_too_large", limit_bytes=self.max_body_bytes)
-        return Batch(tuple([fields.get(name) for name in self._key_headers]))
+        return Batch((head.path, head.query, *[fields.get(name) for name in self._key_headers]))
 
 
 def _not_for_batching(fields: dict[bytes, bytes]) -> str | None:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 _ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
 """Statuses that one member's request may have caused (rule 9)."""
+_TIMER_SLACK_MS: Final = 0.02
+"""What a time may miss a whole millisecond by without being rounded up to the next."""
 
 
 class _Answer:
@@ -157,9 +159,9 @@ class Runtime:
         limit = self._settings.max_queue_size
         return refusal("queue_full", limit=limit) if self._batcher.waiting >= limit else None
 
-    def submit(self, client: ClientRequest) -> None:
+    def submit(self, client: ClientRequest, now_s: float) -> None:
         """Take a complete predict request; its answer goes to its connection."""
-        head, route = client.head, cast("BatchRoute", client.route)
+        route = cast("BatchRoute", client.route)
         try:
             parsed = self._codec.parse(client.body or b"")
         except BadRequest as error:
@@ -170,13 +172,13 @@ class Runtime:
             return
         client.parsed = parsed
         client.core = Request(
-            (head.path, head.query, route.key_values, parsed.key),
-            head.path,
+            (route.key, parsed.key),
+            client.head.path,
             parsed.instances,
             client,
             alone=parsed.alone,
         )
-        self._handle(Arrived(client.core))
+        self._handle(Arrived(client.core), now_s)
 
     def left(self, client: ClientRequest) -> None:
         """Forget a request whose client has gone."""
@@ -202,11 +204,13 @@ class Runtime:
         event = self._judge(batch_call, answer, now_s)
         self._end(batch_call)
         self._handle(event, now_s)
+        call.payload = None
 
     def failed(self, batch_call: _BatchCall, why: Refusal) -> None:
         """A call has no answer; that is nobody's fault among its members."""
         self._end(batch_call)
         self._handle(Failed(batch_call.call, why, isolable=False))
+        batch_call.call.payload = None
 
     def _judge(self, batch_call: _BatchCall, answer: _Answer, now_s: float) -> Event:
         call, head = batch_call.call, answer.head
@@ -246,6 +250,7 @@ class Runtime:
     def _end(self, batch_call: _BatchCall) -> None:
         self.budget.release(batch_call.counted_bytes)
         batch_call.counted_bytes = 0
+        batch_call.exchange = None
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -301,8 +306,8 @@ class Runtime:
         """Set the timer, rounded up to the millisecond that event loops count in."""
         if self._timer is not None:
             self._timer.cancel()
-        delay_s = math.ceil(max(0.0, when_s - now_s) * 1000) / 1000
-        self._timer = self._loop.call_later(delay_s, self._tick)
+        delay_ms = math.ceil((when_s - now_s) * 1000 - _TIMER_SLACK_MS)
+        self._timer = self._loop.call_later(max(0, delay_ms) / 1000, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
@@ -53,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self._stalled_bytes = 0  # still unwritten when last looked at
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
-        self._active_s = loop.time()
+        self._active_s = time.monotonic()
         self._settled = True  # reading, nothing half read, and only the idle deadline running
         self._deadline = Deadline(loop, self._on_deadline)
 
@@ -73,7 +74,8 @@ class ClientConnection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.from_client(data)
         elif not self._deaf:
-            self._reader.feed(data)
+            reader = self._reader
+            reader.buffer = reader.buffer + data if reader.buffer else data
             self._parse()
 
     def eof_received(self) -> bool:
@@ -126,10 +128,10 @@ class ClientConnection(asyncio.Protocol):
             return
         self._parsing = True
         try:
-            while not self._deaf and self._tunnel is None and self._reader.buffer:
+            while self._reader.buffer and not (self._deaf or self._tunnel or self._write_paused):
                 if self._current is not None:
                     self._read_body(self._current)
-                elif self._blocked() or not self._read_head():
+                elif (self._requests and self._blocked()) or not self._read_head():
                     break
         except RefusedError as error:
             self._refuse_unreadable(error.refusal)
@@ -139,15 +141,12 @@ class ClientConnection(asyncio.Protocol):
             self._regulate()
 
     def _blocked(self) -> bool:
-        """Tell whether the next request has to wait unparsed."""
+        """Tell whether the next request has to wait unparsed for those before it."""
         requests = self._requests
-        return self._write_paused or (
-            bool(requests)
-            and (
-                len(requests) >= MAX_OUTSTANDING
-                or not requests[-1].keep_alive
-                or isinstance(requests[-1].route, ForwardRoute)
-            )
+        return (
+            len(requests) >= MAX_OUTSTANDING
+            or not requests[-1].keep_alive
+            or isinstance(requests[-1].route, ForwardRoute)
         )
 
     def _read_head(self) -> bool:
@@ -158,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
             if preface is None:
                 return False
             if preface:
-                self._port.last_request_s = self._loop.time()
+                self._port.last_request_s = time.monotonic()
                 self._port.count_bypassed("http2")
                 self._deadline.off()
                 self._tunnel = RawTunnel(self._port.pool, self, self._reader.take_rest())
@@ -174,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(route, Batch):
             self._accept_candidate(request)
         elif isinstance(route, ForwardRoute):
-            self._active_s = self._port.last_request_s = self._loop.time()
+            self._active_s = self._port.last_request_s = time.monotonic()
             self._port.count_bypassed(route.reason)
             self._flush()
         elif isinstance(route, Probe):
@@ -186,18 +185,22 @@ class ClientConnection(asyncio.Protocol):
 
     def _accept_candidate(self, request: ClientRequest) -> None:
         """Gather the body of a predict request, if there is room for it."""
-        self._active_s = self._port.last_request_s = self._loop.time()
+        now_s = time.monotonic()
+        self._active_s = self._port.last_request_s = now_s
         body_bytes = request.head.body_bytes
-        refused = None
-        if body_bytes and not self._reserve(request, body_bytes):
-            refused = refusal("queue_bytes", limit_bytes=self._port.budget.limit_bytes)
-        elif body_bytes is not None:
+        if body_bytes:
+            if not self._port.budget.reserve(body_bytes):
+                limit_bytes = self._port.budget.limit_bytes
+                self.refuse(request, refusal("queue_bytes", limit_bytes=limit_bytes))
+                return
+            request.reserved_bytes = body_bytes
+        if body_bytes is not None:
             request.body = self._reader.take_whole(body_bytes)
             if request.body is not None:
                 request.unread = False
-                self._port.submit(request)
+                self._port.submit(request, now_s)
                 return
-        refused = refused or self._port.queue_full()
+        refused = self._port.queue_full()
         if refused is not None:
             self.refuse(request, refused)
             return
@@ -227,9 +230,9 @@ class ClientConnection(asyncio.Protocol):
         if request.forward is not None:
             request.forward.body_end()
         elif gather:
-            pieces, request.pieces = request.pieces, []
+            pieces, request.pieces = request.pieces or [], None
             request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._port.submit(request)
+            self._port.submit(request, time.monotonic())
 
     def _gather(self, request: ClientRequest, piece: bytes) -> bool:
         """Keep a piece of a candidate's body; False if it had to be refused."""
@@ -238,10 +241,13 @@ class ClientConnection(asyncio.Protocol):
             if request.received_bytes > limit_bytes:
                 self.refuse(request, refusal("body_too_large", limit_bytes=limit_bytes))
                 return False
-            if not self._reserve(request, len(piece)):
+            if not self._port.budget.reserve(len(piece)):
                 limit_bytes = self._port.budget.limit_bytes
                 self.refuse(request, refusal("queue_bytes", limit_bytes=limit_bytes))
                 return False
+            request.reserved_bytes += len(piece)
+        if request.pieces is None:
+            request.pieces = []
         request.pieces.append(piece)
         return True
 
@@ -274,7 +280,7 @@ class ClientConnection(asyncio.Protocol):
         ``head`` is open: without its blank line, which ``_ending`` adds.
         """
         if request.unread:
-            request.pieces = []
+            request.pieces = None
             self._hear_no_more(request)
         request.answer = (status, head, body)
         if self._requests and self._requests[0] is request:
@@ -315,9 +321,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _ending(self, request: ClientRequest) -> bytes:
         """Return the end of a head: what becomes of the connection, and the blank line."""
-        if self._port.draining:
+        if self._port.draining or not request.keep_alive:
             request.keep_alive = False
-        if not request.keep_alive:
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if request.head.http11 else b"Connection: keep-alive\r\n\r\n"
 
@@ -334,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
                 body = b""
             self._port.count(request, status)
             if len(body) < READ_AHEAD_BYTES:
-                self._transport.write(b"%b%b%b" % (head, self._ending(request), body))
+                self._transport.write(b"".join((head, self._ending(request), body)))
             else:
                 self._transport.writelines([head + self._ending(request), body])
             if self._write_paused:
@@ -362,6 +367,7 @@ class ClientConnection(asyncio.Protocol):
     def _done(self, request: ClientRequest) -> None:
         """Forget an answered request, and close after the last one."""
         self._requests.popleft()
+        request.core = None  # it refers back: let both go without the garbage collector
         if request.reserved_bytes:
             self._release(request)
         if not request.keep_alive:
@@ -370,12 +376,6 @@ class ClientConnection(asyncio.Protocol):
     def _release(self, request: ClientRequest) -> None:
         self._port.budget.release(request.reserved_bytes)
         request.reserved_bytes = 0
-
-    def _reserve(self, request: ClientRequest, size_bytes: int) -> bool:
-        if not self._port.budget.reserve(size_bytes):
-            return False
-        request.reserved_bytes += size_bytes
-        return True
 
     def _release_unwritten(self) -> None:
         self._port.budget.release(self._unwritten_bytes)
@@ -474,7 +474,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._requests:
             self._deadline.set_in(IDLE_TIMEOUT_S)  # the core watches over what waits
         else:
-            idle_s = self._loop.time() - self._active_s
+            idle_s = time.monotonic() - self._active_s
             if idle_s < IDLE_TIMEOUT_S - 1:
                 self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
             else:

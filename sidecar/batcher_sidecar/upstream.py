@@ -213,6 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=0)  # send at once, not at the loop's next turn
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer, of a tunnel, or, on an idle connection, out of turn."""

@@ -33,15 +33,10 @@ class ParsedRequest(Protocol):
     key: Hashable
     """What two requests must have in common in their bodies to be served by one call."""
 
-    @property
-    def instances(self) -> int:
-        """How many instances it holds, at least one."""
-        ...
-
-    @property
-    def alone(self) -> bool:
-        """True if its own rows differ so that it must not share a call."""
-        ...
+    instances: int
+    """How many instances it holds, at least one."""
+    alone: bool
+    """Its own rows differ, so it must not share a call."""
 
 
 class Codec(Protocol):

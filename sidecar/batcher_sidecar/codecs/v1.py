@@ -51,22 +51,18 @@ Fields = tuple[tuple[str, bytes], ...]
 class V1Request:
     """A row-form request: its rows as they came, and the fields beside them."""
 
-    __slots__ = ("alone", "body", "key", "rest", "rows")
+    __slots__ = ("alone", "body", "instances", "key", "rest", "rows")
 
     def __init__(self, body: bytes, rows: list[Raw], rest: Fields, row_mode: RowSignature) -> None:
         self.body = body
         self.rows = rows
+        self.instances = len(rows)
         self.rest = rest
         signature = row_signature(bytes(rows[0]), row_mode)
         self.alone = len(rows) > 1 and any(
             row_signature(bytes(row), row_mode) != signature for row in rows[1:]
         )
         self.key = (signature, rest)
-
-    @property
-    def instances(self) -> int:
-        """How many instances the request holds."""
-        return len(self.rows)
 
 
 class V1Part:

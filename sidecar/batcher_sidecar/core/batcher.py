@@ -188,20 +188,23 @@ class Batcher:
             return
         call.ended = True
         batch = call.batch
+        answers: list[Command] = []
         if call.rows is not None:
             batch.answered_parts.append(event.parts[0])
             if not batch.todo:
-                self._answer(call.members[0], call, batch.answered_parts, out)
+                self._answer(call.members[0], call, batch.answered_parts, answers)
         else:
             for member, part in zip(call.members, event.parts, strict=True):
-                self._answer(member, call, (part,), out)
+                self._answer(member, call, (part,), answers)
             if len(call.members) > 1 and not batch.isolated:
                 self._memory.batch_served(batch.key)
         self._call_next(batch, now_s, out)
+        out += answers  # after the next call: the model server should not wait for them
 
     def _answer(self, member: Request, call: Call, parts: Any, out: list[Command]) -> None:
         if not member.done:
             member.done = True
+            member.call = None
             out.append(Answer(member, call, parts))
 
     def _failed(self, event: Failed, now_s: float, out: list[Command]) -> None:
@@ -227,6 +230,7 @@ class Batcher:
         for member in call.members:
             if not member.done:
                 member.done = True
+                member.call = None
                 out.append(Fail(member, call, failure))
 
     # --- leaving, and time ----------------------------------------------------------------------

@@ -18,17 +18,13 @@ class RequestReader:
 
     def __init__(self) -> None:
         self.buffer = b""
-        """What has come that nobody has asked for yet."""
+        """What has come that nobody has asked for yet; the connection appends to it."""
         self._missing = 0  # bytes of a body with a declared length
         self._chunks: ChunkedReader | None = None
         self._last_raw = b""
         self._last_head: RequestHead | None = None
         self.in_body = False
         """True between ``start_body`` and the body's last byte."""
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the connection."""
-        self.buffer = self.buffer + data if self.buffer else data
 
     def take_rest(self) -> bytes:
         """Return what is buffered, and forget it."""
