@@ -161,6 +161,25 @@ async def test_isolation_keeps_within_its_budget(make_rig: RigFactory) -> None:
     assert burst <= calls <= 1 + burst + (1 + burst) / 4 + 1
 
 
+async def test_a_fifth_of_all_calls_refills_the_budget(make_rig: RigFactory) -> None:
+    rig = await make_rig("--max-batchsize", "64", *LONG)
+    rig.model.otherwise = says(500, FAILURE)
+    await rig.answers(*[await rig.send(predict([row])) for row in range(64)])
+
+    async def extra_calls(target: str) -> int:
+        before = len(rig.model.calls)
+        await rig.answers(*[await rig.send(predict([7] * 32, target)) for _ in range(2)])
+        return len(rig.model.calls) - before - 1
+
+    assert await extra_calls("/spent:predict") == 0
+    rig.model.otherwise = echo
+    client = await rig.connect()
+    for _ in range(15):
+        assert (await client.ask(predict([7] * 64, "/other:predict"))).status == 200
+    rig.model.otherwise = says(500, FAILURE)
+    assert await extra_calls("/refilled:predict") == 2
+
+
 async def test_halves_keep_their_members_deadlines(make_rig: RigFactory) -> None:
     flags = ("--timeout", "1", "--max-latency", "900")
     rig = await make_rig("--max-batchsize", "4", *flags)

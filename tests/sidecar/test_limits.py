@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.sidecar.kit.answers import Gate, chunk
+from tests.sidecar.kit.answers import Gate, chunk, says
 from tests.sidecar.kit.client import PREDICT, Response, predict, request
 from tests.sidecar.kit.rig import LONG_MS, RigFactory
 from tests.sidecar.kit.scripted import Early, Exchange
@@ -95,6 +95,24 @@ async def test_room_for_bytes_comes_back_with_the_answer(make_rig: RigFactory) -
     client = await rig.connect()
     for _ in range(5):
         assert (await client.ask(request("POST", PREDICT, body=padded(60_000)))).status == 200
+
+
+async def test_an_answer_that_is_not_taken_holds_its_room(make_rig: RigFactory) -> None:
+    flags = ("--max-queue-bytes", str(48 << 20), "--max-body-bytes", str(32 << 20))
+    rig = await make_rig(*flags, "--max-batchsize", "1", shared=True)
+    huge = b'{"predictions":["' + b"x" * (40 << 20) + b'"]}'
+    rig.model.then.append(says(200, huge))
+    idle = await rig.connect()
+    idle.pause_reading()
+    idle.send(predict([1]))
+    await rig.model.until(lambda: len(rig.model.calls) == 1 and rig.model.in_flight == 0)
+    await idle.until_bytes_wait()
+    client = await rig.send(head(("Content-Length", str(30 << 20))))
+    assert_busy(await client.response())
+    idle.resume_reading()
+    assert len((await idle.response()).body) > 40 << 20
+    again = await rig.send(head(("Content-Length", "18")) + b'{"instances": [2]}')
+    assert (await again.response()).predictions == [2]
 
 
 @pytest.mark.parametrize("size", [1999, 2000])

@@ -56,8 +56,10 @@ class SidecarProcess:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.component_port = component_port
-        self.port = free_port()
-        self.admin_port = free_port()
+        ports = {"--port": free_port(), "--admin-port": free_port()}
+        self.port = ports["--port"]
+        self.admin_port = ports["--admin-port"]
+        ports["--component-port"] = component_port
         self.log = log
         self.may_end = False
         """The test has told it to stop."""
@@ -70,9 +72,8 @@ class SidecarProcess:
                 sys.executable,
                 "-m",
                 "batcher_sidecar",
-                *("--port", str(self.port)),
-                *("--admin-port", str(self.admin_port)),
-                *("--component-port", str(component_port)),
+                # Flags of the test's own win: none may be given twice.
+                *(f"{flag}={port}" for flag, port in ports.items() if flag not in flags),
                 *flags,
             ],
             cwd=log.parent,

@@ -5,6 +5,7 @@ It lives in the test's own event loop. Each request takes the next script of `th
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -147,6 +148,7 @@ class ScriptedModel:
         self.probe_path: str | None = None
         """Target of readiness probes: answered by `healthy`, never recorded as calls."""
         self.healthy = True
+        self.probes_hang = False
         self.probes: list[Call] = []
         self.tunnel: Callable[[Wire], Awaitable[None]] | None = None
         """Takes whole connections instead of reading HTTP from them."""
@@ -248,7 +250,8 @@ class ScriptedModel:
                 number = self._connections
             call = _call(head, number)
             if call.target == self.probe_path:
-                await self._answer_probe(Exchange(self, wire, call))
+                with contextlib.suppress(Truncated):
+                    await self._answer_probe(Exchange(self, wire, call))
                 continue
             if number == self._connections:
                 self._connections += 1
@@ -269,6 +272,8 @@ class ScriptedModel:
     async def _answer_probe(self, exchange: Exchange) -> None:
         self.probes.append(exchange.call)
         await exchange.read_body()
+        if self.probes_hang:
+            await exchange.wire.until(lambda: False, within_s=3600.0)
         exchange.answer(200 if self.healthy else 503)
         self.changed()
 

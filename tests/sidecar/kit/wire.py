@@ -136,6 +136,18 @@ class Wire(asyncio.Protocol):
     def resume_reading(self) -> None:
         self.transport.resume_reading()
 
+    async def until_bytes_wait(self, within_s: float = BOUND_S) -> None:
+        """Wait, while reading is paused, until something has arrived in the kernel."""
+        sock = self.transport.get_extra_info("socket")
+        assert sock is not None
+        duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        try:
+            async with asyncio.timeout(within_s):
+                while not _has_bytes(duplicate):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            duplicate.close()
+
     def half_close(self) -> None:
         self.transport.write_eof()
 
@@ -166,3 +178,10 @@ class Wire(asyncio.Protocol):
             await asyncio.wait_for(self.lost.wait(), within_s)
         except TimeoutError:
             raise AssertionError(f"connection still there after {within_s} s") from None
+
+
+def _has_bytes(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
