@@ -65,16 +65,6 @@ class V1Request:
         self.key = (signature, rest)
 
 
-class V1Part:
-    """One member's rows of an answer, and the answer's other fields as far as they are its own."""
-
-    __slots__ = ("rest", "rows")
-
-    def __init__(self, rows: Sequence[Raw], rest: Fields) -> None:
-        self.rows = rows
-        self.rest = rest
-
-
 class V1Codec:
     """KServe's v1 protocol (``docs/rules.md``, rules 1 and 11)."""
 
@@ -128,8 +118,11 @@ class V1Codec:
             pieces = [row for member in members for row in member.rows]
         return b'{"instances":[%b]%b}' % (b",".join(pieces), _render(first.rest))
 
-    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[V1Part], int]:
-        """Divide ``predictions``, and what else is as long; see ``Codec.split``."""
+    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
+        """Divide ``predictions``, and what else is as long; see ``Codec.split``.
+
+        A part is the end of a caller's body: all that follows ``"predictions":``.
+        """
         try:
             if not body.isascii():
                 body.decode()
@@ -148,21 +141,15 @@ class V1Codec:
         total = sum(counts)
         if len(rows) != total:
             raise Unsplittable(f"the answer has {len(rows)} predictions for {total} instances")
-        if len(counts) == 1:
-            rest = tuple([(name, bytes(raw)) for name, raw in others.items()])
-            return [V1Part(rows, rest)], 0
-        return _divide(rows, others, counts)
+        if len(counts) > 1:
+            return _divide(rows, others, counts)
+        rest = [(name, bytes(raw)) for name, raw in others.items()]
+        return [b"[%b]%b}" % (b",".join(rows), _render(rest))], 0
 
-    def answer(self, parts: Sequence[V1Part], batch_id: bytes) -> bytes:
+    def answer(self, parts: Sequence[bytes], batch_id: bytes) -> bytes:
         """Make one caller's body: KServe's fields, then the model server's own."""
-        part = parts[0]
-        if len(parts) > 1:
-            part = V1Part([row for part in parts for row in part.rows], _reunite(parts))
-        rest = _render(part.rest) if part.rest else b""
-        rows = b",".join(part.rows)
-        return b"".join(
-            (b'{"message":"","batchId":"', batch_id, b'","predictions":[', rows, b"]", rest, b"}")
-        )
+        part = parts[0] if len(parts) == 1 else _reunite(parts)
+        return b"".join((b'{"message":"","batchId":"', batch_id, b'","predictions":', part))
 
 
 def _read_uncommon_request(body: bytes) -> tuple[list[Raw], Fields]:
@@ -182,14 +169,14 @@ def _read_uncommon_request(body: bytes) -> tuple[list[Raw], Fields]:
     return _decode_rows(instances), rest
 
 
-def _render(fields: Fields) -> bytes:
+def _render(fields: Sequence[tuple[str, bytes]]) -> bytes:
     """Write fields as they follow another one in a JSON object."""
     return b"".join([b",%b:%b" % (_encode_name(name), raw) for name, raw in fields])
 
 
 def _divide(
     rows: list[Raw], others: dict[str, Raw], counts: Sequence[int]
-) -> tuple[list[V1Part], int]:
+) -> tuple[list[bytes], int]:
     """Split among several: scalars are everybody's, arrays as long as the batch are divided."""
     shared: list[tuple[str, bytes]] = []
     divided: list[tuple[str, list[Raw]]] = []
@@ -204,26 +191,28 @@ def _divide(
             divided.append((name, elements))
         else:
             dropped += 1
-    parts: list[V1Part] = []
+    end = b"]%b}" % _render(shared)
+    parts: list[bytes] = []
     start = 0
-    common = tuple(shared)
     for count in counts:
         stop = start + count
-        own = [(name, b"[%b]" % b",".join(elements[start:stop])) for name, elements in divided]
-        parts.append(V1Part(rows[start:stop], (*common, *own) if own else common))
+        if divided:
+            own = [(name, b"[%b]" % b",".join(raws[start:stop])) for name, raws in divided]
+            end = b"]%b}" % _render([*shared, *own])
+        parts.append(b"".join((b"[", b",".join(rows[start:stop]), end)))
         start = stop
     return parts, dropped
 
 
-def _reunite(parts: Sequence[V1Part]) -> Fields:
-    """Put the fields of the pieces of one request together: arrays in order, scalars of the last."""
+def _reunite(parts: Sequence[bytes]) -> bytes:
+    """Put the parts of one request's pieces together: arrays in order, other fields of the last."""
     fields: dict[str, bytes] = {}
     for number, part in enumerate(parts):
-        for name, raw in part.rest:
-            before = fields.get(name)
-            if number and before is not None and before[:1] == b"[" == raw[:1]:
-                elements = [*_decode_rows(before), *_decode_rows(raw)]
-                fields[name] = b"[%b]" % b",".join(elements)
-            else:
-                fields[name] = raw
-    return tuple(fields.items())
+        for name, raw in _decode_fields(b'{"predictions":' + part).items():
+            value = bytes(raw)
+            before = fields.get(name, b"")
+            if number and before[:1] == b"[" == value[:1]:
+                value = b"[%b]" % b",".join([*_decode_rows(before), *_decode_rows(value)])
+            fields[name] = value
+    rows = fields.pop("predictions")
+    return b"%b%b}" % (rows, _render(list(fields.items())))

@@ -44,7 +44,7 @@ class Batcher:
         self._settings = settings
         self._policy = WindowPolicy(settings, draining=False)
         self._paths: dict[Hashable, PathQueues] = {}
-        self._timers: TimerHeap[Request | KeyQueue] = TimerHeap()
+        self._timers: TimerHeap[Batch | KeyQueue] = TimerHeap()
         self._wake_s = NEVER_S  # the last WakeAt that has not come yet
         self._memory = KeyMemory()
         self._budget = CallBudget()
@@ -72,7 +72,7 @@ class Batcher:
             out.append(WakeAt(self._wake_s))
         return out
 
-    def _wait(self, when_s: float, item: Request | KeyQueue) -> None:
+    def _wait(self, when_s: float, item: Batch | KeyQueue) -> None:
         """Wait for a deadline or for the end of a window."""
         self._timers.add(when_s, item)
         if when_s < self._wake_s:
@@ -100,19 +100,25 @@ class Batcher:
             queue = path.queues[key] = KeyQueue(path, key, single_until_s)
         queue.add(request)
         self.waiting += 1
-        self._wait(request.deadline_s, request)
         if not queue.due and (queue.timer_s == NEVER_S or self._policy.full(queue)):
             self._watch(queue, now_s)
             if queue.due:
                 self._grant(path, now_s, out)
+        if request.queue is not None and request.deadline_s < queue.timer_s:
+            self._look_again(queue, request.deadline_s)
 
     def _watch(self, queue: KeyQueue, now_s: float) -> None:
         """Mark a waiting key as due, or see to it that the end of its window is not missed."""
         if self._policy.trigger(queue, now_s) is not None:
             queue.path.mark_due(queue)
-        elif queue.timer_s == NEVER_S:
-            queue.timer_s = self._policy.window_end_s(queue)
-            self._wait(queue.timer_s, queue)
+        else:
+            window_end_s = self._policy.window_end_s(queue)
+            if window_end_s < queue.timer_s:
+                self._look_again(queue, window_end_s)
+
+    def _look_again(self, queue: KeyQueue, when_s: float) -> None:
+        queue.timer_s = when_s
+        self._wait(when_s, queue)
 
     def _grant(self, path: PathQueues, now_s: float, out: list[Command]) -> None:
         """Give the free slots of a path to what is due, and forget a path without any work."""
@@ -133,11 +139,14 @@ class Batcher:
                 path.drop_next_due()
                 self._watch(queue, now_s)
             if trigger is not None:
-                self._start(Batch(path, queue.key, trigger), run, now_s, out)
+                self._start(Batch(path, queue.key, trigger, run), now_s, out)
         if path.idle():
             self._paths.pop(path.path, None)
 
-    def _start(self, batch: Batch, run: list[Request], now_s: float, out: list[Command]) -> None:
+    def _start(self, batch: Batch, now_s: float, out: list[Command]) -> None:
+        run = batch.members
+        batch.timer_s = min([member.deadline_s for member in run])
+        self._wait(batch.timer_s, batch)
         batch.path.in_flight += 1
         self.in_flight += 1
         cap = self._settings.hard_max_batch_size
@@ -168,6 +177,8 @@ class Batcher:
                 member.call = call
             out.append(Send(call))
             return
+        batch.timer_s = NEVER_S
+        batch.members = []  # the timer heap may hold on to the batch for a while
         if batch.isolated:
             self._memory.batch_isolated(batch.key, batch.culprits, now_s)
             self._apply_memory(batch, now_s)
@@ -191,21 +202,21 @@ class Batcher:
         answers: list[Command] = []
         if call.rows is not None:
             batch.answered_parts.append(event.parts[0])
-            if not batch.todo:
-                self._answer(call.members[0], call, batch.answered_parts, answers)
+            member = call.members[0]
+            if not batch.todo and not member.done:
+                member.done = True
+                member.call = None
+                answers.append(Answer(member, call, batch.answered_parts))
         else:
             for member, part in zip(call.members, event.parts, strict=True):
-                self._answer(member, call, (part,), answers)
+                if not member.done:
+                    member.done = True
+                    member.call = None
+                    answers.append(Answer(member, call, (part,)))
             if len(call.members) > 1 and not batch.isolated:
                 self._memory.batch_served(batch.key)
         self._call_next(batch, now_s, out)
         out += answers  # after the next call: the model server should not wait for them
-
-    def _answer(self, member: Request, call: Call, parts: Any, out: list[Command]) -> None:
-        if not member.done:
-            member.done = True
-            member.call = None
-            out.append(Answer(member, call, parts))
 
     def _failed(self, event: Failed, now_s: float, out: list[Command]) -> None:
         call = event.call
@@ -260,18 +271,31 @@ class Batcher:
 
     def _tick(self, _: Tick, now_s: float, out: list[Command]) -> None:
         while (item := self._timers.pop_due(now_s)) is not None:
+            item.timer_s = NEVER_S
             if isinstance(item, KeyQueue):
-                item.timer_s = NEVER_S
-                if not item.due:
-                    self._watch(item, now_s)
-                    self._grant(item.path, now_s, out)
+                self._refuse_late(list(item.requests), now_s, out)
+                if item.requests:
+                    earliest_s = min([request.deadline_s for request in item.requests])
+                    self._look_again(item, earliest_s)
+                    if not item.due:
+                        self._watch(item, now_s)
+                        self._grant(item.path, now_s, out)
             else:
-                out.append(Refuse(item, "deadline"))
-                self._forget(item, now_s, out)
+                self._refuse_late(item.members, now_s, out)
+                deadlines_s = [member.deadline_s for member in item.members if not member.done]
+                if deadlines_s:
+                    item.timer_s = min(deadlines_s)
+                    self._wait(item.timer_s, item)
         next_s = self._timers.next_s()
         self._wake_s = NEVER_S if next_s is None else next_s
         if next_s is not None:
             out.append(WakeAt(next_s))
+
+    def _refuse_late(self, requests: list[Request], now_s: float, out: list[Command]) -> None:
+        for request in requests:
+            if not request.done and request.deadline_s <= now_s:
+                out.append(Refuse(request, "deadline"))
+                self._forget(request, now_s, out)
 
     def _draining(self, event: Draining, now_s: float, out: list[Command]) -> None:
         self._policy = WindowPolicy(self._settings, draining=event.active)
@@ -286,7 +310,7 @@ class Batcher:
         """Apply a new policy to what already waits."""
         for path in list(self._paths.values()):
             for queue in list(path.queues.values()):
-                queue.timer_s = NEVER_S
+                self._look_again(queue, min([request.deadline_s for request in queue.requests]))
                 if not queue.due:
                     self._watch(queue, now_s)
             self._grant(path, now_s, out)

@@ -58,24 +58,31 @@ class Request:
         self.queue: KeyQueue | None = None
         self.call: Call | None = None
 
-    def waits_for(self, when_s: float) -> bool:
-        """Tell whether the deadline set for ``when_s`` still counts."""
-        return not self.done and self.deadline_s == when_s
-
 
 class Batch:
     """One cut batch while it holds its slot: the call in flight and what must be called after it."""
 
-    __slots__ = ("answered_parts", "culprits", "isolated", "key", "path", "todo", "trigger")
+    __slots__ = (
+        "answered_parts", "culprits", "isolated", "key", "members", "path", "timer_s", "todo",
+        "trigger",
+    )  # fmt: skip
 
-    def __init__(self, path: PathQueues, key: Hashable, trigger: Trigger) -> None:
+    def __init__(
+        self, path: PathQueues, key: Hashable, trigger: Trigger, members: list[Request]
+    ) -> None:
         self.path = path
         self.key = key
         self.trigger = trigger
+        self.members = members
+        self.timer_s = 0.0  # the earliest deadline among its members
         self.todo: list[Call] = []  # a stack: the last one is called next
         self.answered_parts: list[object] = []  # of the pieces of one oversized request
         self.isolated = False
         self.culprits = 0  # members that failed standing alone
+
+    def waits_for(self, when_s: float) -> bool:
+        """Tell whether the deadline set for ``when_s`` still counts."""
+        return self.timer_s == when_s
 
 
 class Call:

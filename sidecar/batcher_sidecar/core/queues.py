@@ -25,11 +25,11 @@ class KeyQueue:
         self.requests: OrderedDict[Request, None] = OrderedDict()
         self.instances = 0
         self.due = False  # in the path's heap of due keys
-        self.timer_s = NEVER_S  # the end of the window that the timer heap waits for
+        self.timer_s = NEVER_S  # when to look again: the end of the window, or a deadline
         self.single_until_s = single_until_s  # until then each request travels alone
 
     def waits_for(self, when_s: float) -> bool:
-        """Tell whether the window timer set for ``when_s`` still counts."""
+        """Tell whether the timer set for ``when_s`` still counts."""
         return self.timer_s == when_s and bool(self.requests)
 
     def oldest(self) -> Request:

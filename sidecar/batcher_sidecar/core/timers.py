@@ -1,4 +1,4 @@
-"""One heap for every moment the core waits for: deadlines of requests and ends of windows."""
+"""One heap for every moment the core waits for: ends of windows and deadlines."""
 
 from __future__ import annotations
 
