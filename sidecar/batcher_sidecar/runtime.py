@@ -176,7 +176,7 @@ class Runtime:
             client.head.path,
             parsed.instances,
             client,
-            alone=parsed.alone,
+            parsed.alone,
         )
         self._handle(Arrived(client.core), now_s)
 

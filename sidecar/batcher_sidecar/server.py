@@ -282,10 +282,15 @@ class ClientConnection(asyncio.Protocol):
         if request.unread:
             request.pieces = None
             self._hear_no_more(request)
-        request.answer = (status, head, body)
-        if self._requests and self._requests[0] is request:
-            self._flush()
-        elif request in self._requests:
+        requests = self._requests
+        if requests and requests[0] is request:
+            self._write_answer(request, status, head, body)
+            if requests:
+                self._flush()
+            elif self._reader.buffer or not self._settled:
+                self._parse()
+        elif request in requests:
+            request.answer = (status, head, body)
             self._port.budget.add(len(body))
             request.reserved_bytes += len(body)
 
@@ -334,20 +339,24 @@ class ClientConnection(asyncio.Protocol):
             if request.answer is None:
                 self._attend(request)
                 break
-            status, head, body = request.answer
-            if request.head.method == b"HEAD":
-                body = b""
-            self._port.count(request, status)
-            if len(body) < READ_AHEAD_BYTES:
-                self._transport.write(b"".join((head, self._ending(request), body)))
-            else:
-                self._transport.writelines([head + self._ending(request), body])
-            if self._write_paused:
-                self._port.budget.add(len(body))
-                self._unwritten_bytes += len(body)
-            self._done(request)
+            self._write_answer(request, *request.answer)
         if self._reader.buffer or not self._settled:
             self._parse()
+
+    def _write_answer(self, request: ClientRequest, status: int, head: bytes, body: bytes) -> None:
+        """Write the answer of the request that is first in line, and forget it."""
+        port = self._port
+        if request.head.method == b"HEAD":
+            body = b""
+        port.count(request, status)
+        if len(body) < READ_AHEAD_BYTES:
+            self._transport.write(b"".join((head, self._ending(request), body)))
+        else:
+            self._transport.writelines([head + self._ending(request), body])
+        if self._write_paused:
+            port.budget.add(len(body))
+            self._unwritten_bytes += len(body)
+        self._done(request)
 
     def _attend(self, request: ClientRequest) -> None:
         """Do what waits for a request's being first in line."""

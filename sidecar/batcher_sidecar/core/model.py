@@ -43,8 +43,7 @@ class Request:
         path: Hashable,
         instances: int,
         payload: Any = None,
-        *,
-        alone: bool = False,
+        alone: bool = False,  # noqa: FBT001, FBT002 - positional: made once a request
     ) -> None:
         self.key = key
         self.path = path
