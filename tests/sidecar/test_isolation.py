@@ -171,7 +171,8 @@ async def test_a_fifth_of_all_calls_refills_the_budget(make_rig: RigFactory) -> 
         await rig.answers(*[await rig.send(predict([7] * 32, target)) for _ in range(2)])
         return len(rig.model.calls) - before - 1
 
-    assert await extra_calls("/spent:predict") == 0
+    # Less than one call was left, and the failing call itself adds a fifth.
+    assert await extra_calls("/spent:predict") <= 1
     rig.model.otherwise = echo
     client = await rig.connect()
     for _ in range(15):

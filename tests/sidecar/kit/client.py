@@ -147,7 +147,8 @@ class Answer:
 
 async def connect(port: int, host: str = "127.0.0.1") -> Client:
     loop = asyncio.get_running_loop()
-    _, client = await asyncio.wait_for(loop.create_connection(Client, host, port), BOUND_S)
+    async with asyncio.timeout(BOUND_S):
+        _, client = await loop.create_connection(Client, host, port)
     return client
 
 

@@ -263,8 +263,8 @@ class ScriptedModel:
     async def _head(self, wire: Wire, idle_s: float | None) -> bytes | None:
         """The next head, or None when the connection is at its end."""
         try:
-            arrival = wire.until(lambda: bool(wire.buffer), within_s=3600.0)
-            await asyncio.wait_for(arrival, idle_s)
+            async with asyncio.timeout(idle_s):
+                await wire.until(lambda: bool(wire.buffer), within_s=3600.0)
             return await wire.read_until(b"\r\n\r\n")
         except (Truncated, TimeoutError):
             return None

@@ -124,7 +124,8 @@ class Wire(asyncio.Protocol):
     async def drained(self, within_s: float = BOUND_S) -> bool:
         """Whether everything sent was taken off our hands within the bound."""
         try:
-            await asyncio.wait_for(self._may_write.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._may_write.wait()
         except TimeoutError:
             return False
         return True
@@ -175,7 +176,8 @@ class Wire(asyncio.Protocol):
     async def expect_lost(self, within_s: float = BOUND_S) -> None:
         """The connection goes away altogether (half-closing is not enough)."""
         try:
-            await asyncio.wait_for(self.lost.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self.lost.wait()
         except TimeoutError:
             raise AssertionError(f"connection still there after {within_s} s") from None
 
