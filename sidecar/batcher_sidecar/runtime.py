@@ -88,6 +88,11 @@ class _BatchCall:
         """Return the header lines that name the batch."""
         return b"X-Batch-Id: %b\r\nX-Batch-Size: %d\r\n" % (self.batch_id, size)
 
+    def count(self, size_bytes: int) -> None:
+        """Count bytes that this call holds against the budget."""
+        self.counted_bytes += size_bytes
+        self._runtime.budget.add(size_bytes)
+
     def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
         """The answer begins."""
         if head.status == 101:
@@ -97,9 +102,8 @@ class _BatchCall:
     def on_body(self, data: bytes) -> None:
         """More of the answer, counted against the budget so that others wait outside."""
         self._pieces.append(data)
-        self.counted_bytes += len(data)
+        self.count(len(data))
         budget = self._runtime.budget
-        budget.add(len(data))
         if self.counted_bytes > budget.limit_bytes:
             self._break_off(f"its answer exceeds {budget.limit_bytes} bytes (--max-queue-bytes)")
 
@@ -288,13 +292,14 @@ class Runtime:
             merge_upward([upward(client.head) for client in clients]),
             self._pool.host_header,
             self._codec.content_type,
-            len(body),
+            sum([len(piece) for piece in body]),
         )
         batch_call = call.payload = _BatchCall(self, call, first.batch_id)
-        if body is not first.body:
-            batch_call.counted_bytes = len(body)
-            self.budget.add(len(body))
-        batch_call.exchange = self._pool.request(batch_call, b"POST", [head, body], replayable=True)
+        if len(clients) > 1 or call.rows is not None:  # else it is the client's own, and counted
+            batch_call.count(sum([len(piece) for piece in body if isinstance(piece, bytes)]))
+        batch_call.exchange = self._pool.request(
+            batch_call, b"POST", [head, *body], replayable=True
+        )
 
     def _cancel(self, call: Call) -> None:
         batch_call: _BatchCall = call.payload

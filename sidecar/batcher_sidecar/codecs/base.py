@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+
+
+Body: TypeAlias = bytes | bytearray
+"""A request's body as gathered. Never changed once it is complete."""
+Piece: TypeAlias = bytes | bytearray | memoryview
+"""Part of a body to send."""
 
 
 class BadRequest(Exception):
@@ -47,7 +53,7 @@ class Codec(Protocol):
     content_type: bytes
     """Content-Type of joined bodies and of answers."""
 
-    def parse(self, body: bytes) -> Any:
+    def parse(self, body: Body) -> Any:
         """Read a request's body.
 
         Raises:
@@ -56,8 +62,11 @@ class Codec(Protocol):
         """
         ...
 
-    def join(self, members: Sequence[Any], rows: tuple[int, int] | None) -> bytes:
-        """Make one body of members with equal keys; with ``rows``, of that range of one member."""
+    def join(self, members: Sequence[Any], rows: tuple[int, int] | None) -> list[Piece]:
+        """Make one body of members with equal keys; with ``rows``, of that range of one member.
+
+        It comes in pieces, so that what is large need not be copied.
+        """
         ...
 
     def split(self, body: bytes, counts: Sequence[int]) -> tuple[Sequence[Any], int]:

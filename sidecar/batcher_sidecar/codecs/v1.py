@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from batcher_sidecar.codecs.base import BadRequest, Bypass, Unsplittable
+from batcher_sidecar.codecs.base import BadRequest, Body, Bypass, Piece, Unsplittable
 from batcher_sidecar.codecs.signature import RowSignature, row_signature
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     parameters: Raw | msgspec.UnsetType = _UNSET
 
 
+class _Tensors(msgspec.Struct, forbid_unknown_fields=True):
+    """A request whose rows are arrays."""
+
+    instances: list[list[Raw]]
+
+
 class _Response(msgspec.Struct, forbid_unknown_fields=True):
     """The common answer, read in one pass."""
 
@@ -39,11 +45,16 @@ class _Response(msgspec.Struct, forbid_unknown_fields=True):
 
 _decode_request = msgspec.json.Decoder(_Request).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
+_decode_tensors = msgspec.json.Decoder(_Tensors).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_rows = msgspec.json.Decoder(list[Raw]).decode
 _encode_name = msgspec.json.encode
 _SCALAR_START = frozenset(b'"-0123456789tfn')
 _CONSTANT = re.compile(rb"NaN|Infinity")
+# Rows of at least two dimensions: `instances` opens with three brackets or more.
+_TENSOR_OPENING = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[(\s*\[\s*\[)')
+_LARGE_BYTES: Final = 64 * 1024
+"""Rows of larger requests are passed on from where they lie, not copied."""
 
 Fields = tuple[tuple[str, bytes], ...]
 
@@ -51,18 +62,22 @@ Fields = tuple[tuple[str, bytes], ...]
 class V1Request:
     """A row-form request: its rows as they came, and the fields beside them."""
 
-    __slots__ = ("alone", "body", "instances", "key", "rest", "rows")
+    __slots__ = ("alone", "body", "inner", "instances", "key", "rest")
 
-    def __init__(self, body: bytes, rows: list[Raw], rest: Fields, row_mode: RowSignature) -> None:
+    def __init__(
+        self,
+        body: Body,
+        inner: Sequence[Raw | memoryview],
+        signatures: Sequence[str],
+        rest: Fields = (),
+    ) -> None:
         self.body = body
-        self.rows = rows
-        self.instances = len(rows)
+        self.inner = inner
+        """What stands between the brackets of ``instances``: rows, or all of them as one slice."""
+        self.instances = len(signatures)
         self.rest = rest
-        signature = row_signature(bytes(rows[0]), row_mode)
-        self.alone = len(rows) > 1 and any(
-            row_signature(bytes(row), row_mode) != signature for row in rows[1:]
-        )
-        self.key = (signature, rest)
+        self.alone = len(signatures) > 1 and len(set(signatures)) > 1
+        self.key = (signatures[0], rest)
 
 
 class V1Codec:
@@ -74,23 +89,18 @@ class V1Codec:
     def __init__(self, row_mode: RowSignature) -> None:
         self._row_mode = row_mode
 
-    def parse(self, body: bytes) -> V1Request:
+    def parse(self, body: Body) -> V1Request:
         """Read a request's body; see ``Codec.parse``."""
-        rest: Fields = ()
         try:
             if not body.isascii():
                 body.decode()  # Raw does not check it, and one bad string would harm a batch
+            request = _read_tensors(body, self._row_mode) if len(body) > _LARGE_BYTES else None
+            if request is not None:
+                return request
             try:
-                request = _decode_request(body)
-                rows = request.instances
-                if request.signature_name is not _UNSET or request.parameters is not _UNSET:
-                    named = (
-                        ("parameters", request.parameters),
-                        ("signature_name", request.signature_name),
-                    )
-                    rest = tuple(
-                        [(name, bytes(raw)) for name, raw in named if isinstance(raw, Raw)]
-                    )
+                fields = _decode_request(body)
+                rows = fields.instances
+                rest = _rest(fields)
             except msgspec.ValidationError:
                 rows, rest = _read_uncommon_request(body)
         except UnicodeDecodeError as error:
@@ -105,18 +115,26 @@ class V1Codec:
             raise BadRequest(f"{UNREADABLE}: {error}; send one JSON object") from None
         if not rows:
             raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
-        return V1Request(body, rows, rest, self._row_mode)
+        mode = self._row_mode
+        return V1Request(body, rows, [row_signature(bytes(row), mode) for row in rows], rest)
 
-    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> bytes:
+    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
         """Make one body; a member that travels alone and whole goes as it came."""
         first = members[0]
         if rows is not None:
-            pieces: list[Raw] = first.rows[rows[0] : rows[1]]
+            inner: Sequence[Raw | memoryview] = _rows(first.body)[rows[0] : rows[1]]
         elif len(members) == 1:
-            return first.body
+            return [first.body]
         else:
-            pieces = [row for member in members for row in member.rows]
-        return b'{"instances":[%b]%b}' % (b",".join(pieces), _render(first.rest))
+            inner = [piece for member in members for piece in member.inner]
+        end = b"]%b}" % _render(first.rest)
+        if len(first.body) <= _LARGE_BYTES:
+            return [b'{"instances":[' + b",".join(inner) + end]
+        pieces: list[Piece] = [b'{"instances":[']
+        for piece in inner:
+            pieces += (memoryview(piece), b",")
+        pieces[-1] = end
+        return pieces
 
     def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
         """Divide ``predictions``, and what else is as long; see ``Codec.split``.
@@ -132,6 +150,8 @@ class V1Codec:
             except msgspec.ValidationError:
                 others = _decode_fields(body)
                 rows = _decode_rows(others.pop("predictions"))
+                others.pop("message", None)  # of a batcher behind us: ours take their place
+                others.pop("batchId", None)
         except KeyError:
             raise Unsplittable("the answer has no `predictions`") from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -152,7 +172,43 @@ class V1Codec:
         return b"".join((b'{"message":"","batchId":"', batch_id, b'","predictions":', part))
 
 
-def _read_uncommon_request(body: bytes) -> tuple[list[Raw], Fields]:
+def _rest(request: _Request) -> Fields:
+    """Return the known fields beside ``instances`` that a common request has."""
+    if request.signature_name is _UNSET and request.parameters is _UNSET:
+        return ()
+    named = (("parameters", request.parameters), ("signature_name", request.signature_name))
+    return tuple([(name, bytes(raw)) for name, raw in named if isinstance(raw, Raw)])
+
+
+def _read_tensors(body: Body, mode: RowSignature) -> V1Request | None:
+    """Read a large request that holds nothing but arrays of arrays of numbers; None if it does.
+
+    The elements of its rows are counted by the one pass that validates, and no row is copied.
+    """
+    opening = _TENSOR_OPENING.match(body)
+    if opening is None:
+        return None
+    start = opening.end()
+    if body.find(b'"', start) >= 0 or body.find(b"{", start) >= 0:
+        return None
+    try:
+        rows = _decode_tensors(body).instances
+    except msgspec.ValidationError:
+        return None
+    if not all(rows):
+        return None
+    size = "[{}" if mode == "shape" else "["
+    signatures = [size.format(len(row)) + row_signature(bytes(row[0]), mode) for row in rows]
+    end = body.rindex(b"]")
+    return V1Request(body, [memoryview(body)[opening.start(1) : end]], signatures)
+
+
+def _rows(body: Body) -> list[Raw]:
+    """Return the rows of a request that has been read before."""
+    return _decode_rows(_decode_fields(body)["instances"])
+
+
+def _read_uncommon_request(body: Body) -> tuple[list[Raw], Fields]:
     """Read a request with fields of its own; tell apart what is wrong and what is another form."""
     try:
         fields = _decode_fields(body)

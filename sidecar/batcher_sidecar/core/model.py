@@ -43,7 +43,7 @@ class Request:
         path: Hashable,
         instances: int,
         payload: Any = None,
-        alone: bool = False,  # noqa: FBT001, FBT002 - positional: made once a request
+        alone: bool = False,
     ) -> None:
         self.key = key
         self.path = path

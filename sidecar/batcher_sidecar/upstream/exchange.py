@@ -1,0 +1,143 @@
+"""One request to the model server and its answer, over whichever connection carries it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batcher_sidecar.http1 import ResponseHead
+    from batcher_sidecar.upstream.connection import UpstreamConnection
+    from batcher_sidecar.upstream.pool import UpstreamPool
+
+RETRY_WITHIN_S: Final = 0.1
+"""A kept connection that fails later than this may have carried the request."""
+
+Piece: TypeAlias = bytes | bytearray | memoryview
+"""Part of what is sent."""
+
+
+class Unreachable(Exception):
+    """No connection could be made; nothing was sent (503)."""
+
+
+class Broken(Exception):
+    """The connection was lost, or what came over it is no HTTP answer (502)."""
+
+
+class Sink(Protocol):
+    """Takes an answer as it comes: a head, pieces of body, then the end; or its loss at any time."""
+
+    def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
+        """The head is there; ``body_bytes`` is the declared length, None if there is none."""
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def on_end(self) -> None:
+        """The answer is complete."""
+
+    def on_lost(self, error: Unreachable | Broken) -> None:
+        """There will be no (more) answer."""
+
+    def on_tunnel(self, data: bytes) -> None:
+        """Bytes after a 101 answer, or on a raw exchange."""
+
+    def on_upstream_writable(self, *, writable: bool) -> None:
+        """The model server reads too slowly for more body, or takes it again."""
+
+
+class Exchange:
+    """One request to the model server and its answer. Made by ``UpstreamPool``."""
+
+    __slots__ = (
+        "_conn", "_paused", "_pool", "_replayable", "_retried", "_sent", "_sent_s",
+        "body_open", "ended", "method", "raw", "sink",
+    )  # fmt: skip
+
+    def __init__(
+        self, pool: UpstreamPool, sink: Sink, method: bytes, data: Sequence[Piece], *,
+        replayable: bool, streamed: bool, raw: bool,
+    ) -> None:  # fmt: skip
+        self._pool = pool
+        self.sink = sink
+        self.method = method
+        self.raw = raw
+        self.body_open = streamed
+        self._replayable = replayable
+        self._retried = False
+        self._sent: Sequence[Piece] = data  # kept while it may have to be sent, or sent again
+        self._sent_s = 0.0
+        self._conn: UpstreamConnection | None = None
+        self._paused = False
+        self.ended = False
+
+    def write(self, data: bytes) -> None:
+        """Send more of the body (framed by the caller)."""
+        if self._conn is not None:
+            self._conn.write(data)
+        elif not self.ended:
+            self._sent = [*self._sent, data]
+
+    def end_body(self) -> None:
+        """The last byte of the body has been given to ``write``."""
+        self.body_open = False
+
+    def pause(self) -> None:
+        """Stop reading the answer until ``resume``."""
+        self._paused = True
+        if self._conn is not None:
+            self._conn.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        if self._conn is not None:
+            self._conn.resume_reading()
+
+    def cancel(self) -> None:
+        """Give the answer up; the sink hears nothing more."""
+        if not self.ended:
+            self.ended = True
+            self._sent = ()
+            if self._conn is not None:
+                self._conn.abandon()
+                self._conn = None
+
+    def started(self, conn: UpstreamConnection) -> None:
+        """A connection is there: send."""
+        self._conn = conn
+        self._sent_s = time.monotonic()
+        conn.send(self, self._sent)
+        if self._paused:
+            conn.pause_reading()
+        if not self._replayable or not conn.reused:
+            self._sent = ()
+
+    def finished(self) -> None:
+        """The answer is complete; the connection has gone back to the pool or closed."""
+        self.ended = True
+        self._conn = None
+        self._sent = ()
+
+    def lost(self, error: Unreachable | Broken, *, untouched: bool) -> None:
+        """The connection failed; ``untouched``: before any byte of an answer."""
+        conn, self._conn = self._conn, None
+        if self.ended:
+            return
+        if (
+            untouched
+            and self._replayable
+            and not self._retried
+            and conn is not None
+            and conn.reused
+            and time.monotonic() - self._sent_s <= RETRY_WITHIN_S
+        ):
+            self._retried = True
+            self._pool.connect(self)
+            return
+        self.ended = True
+        self._sent = ()
+        self.sink.on_lost(error)
