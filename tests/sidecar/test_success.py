@@ -1,5 +1,6 @@
 """What a caller gets when all went well."""
 
+import json
 from typing import Final
 from uuid import UUID
 
@@ -67,6 +68,21 @@ async def test_of_several_members_each_gets_scalars_and_its_part_of_long_arrays(
     own = {"message": "", "batchId": one.batch_id}
     assert one.json() == {**own, **scalars, "scores": [[0.1]], "predictions": [1]}
     assert two.json() == {**own, **scalars, "scores": [[0.2], [0.3]], "predictions": [2, 3]}
+
+
+@pytest.mark.parametrize("rows", [[1], [1, 2, 3]], ids=["one member", "several"])
+async def test_an_answer_that_was_a_batchs_before_has_no_field_twice(
+    make_rig: RigFactory, rows: list[int]
+) -> None:
+    # As when the model server passes on what another batcher behind it answered.
+    rig = await make_rig("--max-batchsize", str(len(rows)), shared=True)
+    rig.model.otherwise = with_fields(message="theirs", batchId="theirs")
+    clients = [await rig.send(predict([row])) for row in rows]
+    for response in await rig.answers(*clients):
+        pairs = json.loads(response.body, object_pairs_hook=list)
+        assert sorted(name for name, _ in pairs) == ["batchId", "message", "predictions"]
+        assert response.batch_id == response.header("X-Batch-Id")
+        assert response.json()["message"] == ""
 
 
 @pytest.mark.parametrize(
