@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.core import ByteBudget
 from batcher_sidecar.errors import render
 from batcher_sidecar.listen import listening_sockets
-from batcher_sidecar.router import Batch, Forward, Router, model_of
+from batcher_sidecar.router import Batch, Forward, Router
 from batcher_sidecar.runtime import Runtime
 from batcher_sidecar.server import ClientConnection
 from batcher_sidecar.tasks import TaskSet
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
     from batcher_sidecar.codecs import Codec
     from batcher_sidecar.config import SidecarConfig
+    from batcher_sidecar.flow import Flow
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
     from batcher_sidecar.upstream import UpstreamPool
 
-_MAX_KNOWN_PATHS: Final = 1000
 _BACKLOG: Final = 1024
 
 
@@ -36,7 +37,9 @@ class SidecarPort:
         self.router = Router(settings, enabled=config.enable_batcher)
         self.pool = pool
         self.budget = ByteBudget(settings.max_queue_bytes)
-        self.connections: set[ClientConnection] = set()
+        self._connections: set[Flow] = set()
+        self.opened = self._connections.add
+        self._closed = asyncio.Event()
         self.draining = False
         self.timeout_s = settings.timeout_s
         self.last_request_s = 0.0
@@ -50,7 +53,6 @@ class SidecarPort:
         self.count_bypassed = metrics.bypassed
         self.count_refused = metrics.refused
         self._protocol = codec.protocol
-        self._models: dict[bytes, str] = {}
         self._probes = TaskSet()
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
@@ -80,18 +82,27 @@ class SidecarPort:
             self._close_idle()
 
     def _close_idle(self) -> None:
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             if not connection.outstanding:
                 connection.close()
 
-    def outstanding(self) -> bool:
-        """Tell whether any answer is owed."""
-        return any(connection.outstanding for connection in self.connections)
+    def closed(self, connection: Flow) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        self._closed.set()
+
+    async def until_answered(self, timeout_s: float) -> None:
+        """Wait, in a drain, until no answer is owed: each answer closes its connection."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(connection.outstanding for connection in self._connections):
+                    self._closed.clear()
+                    await self._closed.wait()
 
     async def close(self) -> None:
         """End everything at once."""
         self.stop_listening()
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             connection.abort()
         await self._probes.cancel()
         self._runtime.close()
@@ -112,12 +123,6 @@ class SidecarPort:
         """Count an answered request for the metrics."""
         route = request.route
         if isinstance(route, Batch):
-            path = request.head.path
-            model = self._models.get(path)
-            if model is None:
-                model = model_of(request.head.decoded_path())
-                if len(self._models) < _MAX_KNOWN_PATHS:
-                    self._models[path] = model
-            self._metrics.request_done(self._protocol, model, status)
+            self._metrics.request_done(self._protocol, route.model, status)
         elif isinstance(route, Forward):
             self._metrics.request_done("forwarded", "", status)

@@ -46,8 +46,8 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     "body_too_large": (
         413,
         (
-            "the body exceeds {limit_bytes} bytes (--max-body-bytes); send fewer instances at a time "
-            "or raise the limit"
+            "the body exceeds {limit_bytes} bytes (--max-body-bytes); send fewer instances at a "
+            "time or raise the limit"
         ),
     ),
     "expectation": (417, "unknown Expect; only `100-continue` is served"),
@@ -58,8 +58,8 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     "queue_bytes": (
         429,
         (
-            "waiting requests and answers hold too much of {limit_bytes} bytes (--max-queue-bytes); "
-            "retry after a pause"
+            "waiting requests and answers hold too much of {limit_bytes} bytes "
+            "(--max-queue-bytes); retry after a pause"
         ),
     ),
     "head_too_large": (

@@ -8,15 +8,12 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from batcher_sidecar.tasks import TaskSet
-
 if TYPE_CHECKING:
     from batcher_sidecar.dataport import SidecarPort
     from batcher_sidecar.probe import ModelProbe
 
 UNDRAIN_AFTER_S: Final = 10.0
 """How long after a drain by the hook SIGTERM may take before the drain is called off."""
-_CHECK_S: Final = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +36,6 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self._drain_began_s = 0.0
         self._undrain: asyncio.TimerHandle | None = None
-        self._tasks = TaskSet()
         self.terminating = asyncio.Event()
         """SIGTERM or SIGINT has come."""
         self.aborting = asyncio.Event()
@@ -93,7 +89,8 @@ class Lifecycle:
             if not await self._probe.check():
                 return "the model server is not ready: nothing to wait for"
             await self._until_quiet()
-            await self._until_answered(self._drain_began_s + self._drain_timeout_s)
+            left_s = self._drain_began_s + self._drain_timeout_s - time.monotonic()
+            await self._port.until_answered(left_s)
             return "drained"
         finally:
             if not self.terminating.is_set():
@@ -108,11 +105,6 @@ class Lifecycle:
             if left_s <= 0:
                 return
             await asyncio.sleep(left_s)
-
-    async def _until_answered(self, until_s: float) -> None:
-        """Wait until no answer is owed."""
-        while self._port.outstanding() and time.monotonic() < until_s:
-            await asyncio.sleep(_CHECK_S)
 
     async def run(self) -> int:
         """Serve until told to end; drain; return the exit code."""
@@ -131,5 +123,5 @@ class Lifecycle:
     async def _drain_to_end(self) -> None:
         await self._until_quiet()
         self._port.stop_listening()
-        await self._until_answered(time.monotonic() + self._port.timeout_s)
+        await self._port.until_answered(self._port.timeout_s)
         _log.info("drained: ending")

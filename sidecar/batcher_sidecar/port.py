@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from batcher_sidecar.core import ByteBudget, Request
     from batcher_sidecar.errors import Refusal
+    from batcher_sidecar.flow import Flow
     from batcher_sidecar.http1 import RequestHead
     from batcher_sidecar.proxy import Forward
     from batcher_sidecar.router import Route, Router
@@ -52,17 +53,22 @@ class DataPort(Protocol):
     router: Router
     pool: UpstreamPool
     budget: ByteBudget
-    connections: set[ClientConnection]
     draining: bool
     timeout_s: float
     last_request_s: float
     """When the last request other than a probe came, on the monotonic clock."""
 
+    def opened(self, connection: Flow) -> None:
+        """A client has connected."""
+
+    def closed(self, connection: Flow) -> None:
+        """A connection is gone."""
+
     def queue_full(self) -> Refusal | None:
         """Return the refusal for a predict request that would find no place to wait."""
 
     def submit(self, request: ClientRequest, now_s: float) -> None:
-        """A batch candidate is complete since ``now_s``; its answer goes to ``request.conn.respond``."""
+        """A batch candidate is complete since ``now_s``; answer by ``request.conn.respond``."""
 
     def left(self, request: ClientRequest) -> None:
         """The client of a submitted request has gone."""

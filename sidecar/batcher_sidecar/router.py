@@ -19,9 +19,13 @@ _BATCHED_SUFFIX: Final = b":predict"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Read the whole body, then let the codec judge it. ``key``: the head's part of the batch key."""
+    """Read the whole body, then let the codec judge it.
+
+    ``key`` is the head's part of the batch key, ``model`` the label for the metrics.
+    """
 
     key: tuple[bytes | None, ...]
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ class Router:
             return Probe()
         if head.method != b"POST":
             return Forward("method", upgrade=_is_websocket(head))
-        if not head.decoded_path().endswith(_BATCHED_SUFFIX):
+        path = head.decoded_path()
+        if not path.endswith(_BATCHED_SUFFIX):
             return Forward("path")
         if not self._enabled:
             return Forward("disabled")
@@ -71,7 +76,8 @@ class Router:
             return Forward(reason)
         if head.body_bytes is not None and head.body_bytes > self.max_body_bytes:
             return refusal("body_too_large", limit_bytes=self.max_body_bytes)
-        return Batch((head.path, head.query, *[fields.get(name) for name in self._key_headers]))
+        key = (head.path, head.query, *[fields.get(name) for name in self._key_headers])
+        return Batch(key, _model_of(path))
 
 
 def _not_for_batching(fields: dict[bytes, bytes]) -> str | None:
@@ -96,6 +102,6 @@ def _is_websocket(head: RequestHead) -> bool:
     )
 
 
-def model_of(path: bytes) -> str:
+def _model_of(path: bytes) -> str:
     """Return the model that a decoded v1 path names (``…/models/<model>:predict``), or ``""``."""
     return path.rpartition(b"/")[2].partition(b":")[0].decode(errors="replace")

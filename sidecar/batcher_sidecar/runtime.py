@@ -1,7 +1,7 @@
 """Joins the core to the event loop: events with a time go in, commands are carried out.
 
-A predict request's way: ``submit`` (codec reads it, the core queues it) → ``Send`` (one call to the
-model server) → ``_BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each member.
+A predict request's way: ``submit`` (codec reads it, the core queues it) → ``Send`` (one call to
+the model server) → ``_BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each.
 """
 
 from __future__ import annotations
@@ -323,8 +323,8 @@ class Runtime:
         client = request.payload
         body = self._codec.answer(command.parts, batch_call.batch_id)
         queue_ms = (command.call.sent_s - request.arrived_s) * 1000
-        own = f"Server-Timing: queue;dur={queue_ms:.1f}{batch_call.timing}Content-Length: {len(body)}\r\n"
-        head = batch_call.answer_head + own.encode()
+        timing = f"Server-Timing: queue;dur={queue_ms:.1f}{batch_call.timing}"
+        head = batch_call.answer_head + f"{timing}Content-Length: {len(body)}\r\n".encode()
         client.conn.respond(client, 200, head, body)
 
     def _fail(self, command: Fail) -> None:

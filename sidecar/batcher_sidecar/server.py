@@ -1,73 +1,41 @@
 """The data port: one ``ClientConnection`` per client, HTTP/1.1 with keep-alive and pipelining.
 
 A request's way: ``data_received`` → ``_read_head`` → router → ``_read_body`` → ``DataPort.submit``
-(the runtime batches it) or ``Forward`` (streamed) → ``_flush``, which writes answers in the order of
-their requests.
+(the runtime batches it) or ``Forward`` (streamed) → ``_flush``, which writes answers in the order
+of their requests. ``flow.py`` holds what a connection waits for.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.errors import Refusal, RefusedError, refusal, render_refusal
-from batcher_sidecar.http1 import RequestHead, RequestReader
+from batcher_sidecar.flow import READ_AHEAD_BYTES, Flow
+from batcher_sidecar.http1 import RequestHead
 from batcher_sidecar.port import ClientRequest, DataPort
 from batcher_sidecar.proxy import Forward, RawTunnel
 from batcher_sidecar.router import Batch, Probe
 from batcher_sidecar.router import Forward as ForwardRoute
-from batcher_sidecar.timer import Deadline
 
 if TYPE_CHECKING:
+    import asyncio
+
     from batcher_sidecar.router import Route
 
 MAX_OUTSTANDING: Final = 16
-READ_AHEAD_BYTES: Final = 64 * 1024
-HEAD_TIMEOUT_S: Final = 10.0
-BODY_PAUSE_TIMEOUT_S: Final = 30.0
-IDLE_TIMEOUT_S: Final = 620.0  # longer than the proxies in front keep theirs
-WRITE_STALL_TIMEOUT_S: Final = 60.0
-LINGER_S: Final = 2.0
 
 
-class ClientConnection(asyncio.Protocol):
-    """Reads requests strictly, keeps them in order, waits and writes within bounds."""
+class ClientConnection(Flow):
+    """Reads requests strictly, and keeps them and their answers in order."""
 
     def __init__(self, port: DataPort, loop: asyncio.AbstractEventLoop) -> None:
-        self._port = port
-        self._loop = loop
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._reader = RequestReader()
-        self._requests: deque[ClientRequest] = deque()
-        self._current: ClientRequest | None = None  # whose body is being read
+        super().__init__(port, loop)
         self._known: tuple[RequestHead | None, Route | None] = (None, None)
-        self._tunnel: Forward | RawTunnel | None = None
-        self._deaf = False  # nothing more is parsed; what comes is thrown away
-        self._lingering = False
         self._parsing = False
-        self._reading = True
-        self._reading_allowed = True  # by the model server's side
-        self._write_paused = False
-        self._stalled_bytes = 0  # still unwritten when last looked at
-        self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
-        self._body_ends_s = 0.0
-        self._active_s = time.monotonic()
-        self._settled = True  # reading, nothing half read, and only the idle deadline running
-        self._deadline = Deadline(loop, self._on_deadline)
 
     # --- from the event loop --------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._port.connections.add(self)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._deadline.set_in(IDLE_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -85,7 +53,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it all that was outstanding."""
         self._deaf = True
-        self._port.connections.discard(self)
+        self._port.closed(self)
         self._deadline.close()
         if self._tunnel is not None:
             self._tunnel.abandon()
@@ -98,21 +66,6 @@ class ClientConnection(asyncio.Protocol):
             self._release(request)
         self._release_unwritten()
         self._reader.take_rest()
-
-    def pause_writing(self) -> None:
-        """The client does not take its answers."""
-        self._write_paused = True
-        self._settled = False
-        self._stalled_bytes = self._transport.get_write_buffer_size()
-        self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
-        self._tell_writable(writable=False)
-
-    def resume_writing(self) -> None:
-        """The client has taken most of them."""
-        self._write_paused = False
-        self._release_unwritten()
-        self._tell_writable(writable=True)
-        self._parse()
 
     def _tell_writable(self, *, writable: bool) -> None:
         if self._tunnel is not None:
@@ -320,10 +273,6 @@ class ClientConnection(asyncio.Protocol):
             tunnel.from_client(self._reader.take_rest())
         self._regulate()
 
-    def write(self, data: bytes) -> None:
-        """Write a piece of a streamed answer or of a tunnel."""
-        self._transport.write(data)
-
     def _ending(self, request: ClientRequest) -> bytes:
         """Return the end of a head: what becomes of the connection, and the blank line."""
         if self._port.draining or not request.keep_alive:
@@ -378,17 +327,13 @@ class ClientConnection(asyncio.Protocol):
         self._requests.popleft()
         request.core = None  # it refers back: let both go without the garbage collector
         if request.reserved_bytes:
-            self._release(request)
+            self._port.budget.release(request.reserved_bytes)
         if not request.keep_alive:
             self._finish(linger=request.unread or bool(self._reader.buffer))
 
     def _release(self, request: ClientRequest) -> None:
         self._port.budget.release(request.reserved_bytes)
         request.reserved_bytes = 0
-
-    def _release_unwritten(self) -> None:
-        self._port.budget.release(self._unwritten_bytes)
-        self._unwritten_bytes = 0
 
     def forward_instead(self, request: ClientRequest, reason: str) -> None:
         """A gathered request turns out not to be for batching: forward it as it came."""
@@ -397,29 +342,6 @@ class ClientConnection(asyncio.Protocol):
         if self._requests[0] is request:
             self._attend(request)
 
-    # --- ends, and time -------------------------------------------------------------------------
-
-    @property
-    def outstanding(self) -> bool:
-        """True while an answer is owed or a tunnel stands."""
-        return bool(self._requests) or self._tunnel is not None
-
-    def allow_reading(self, *, allowed: bool) -> None:
-        """Stop or go on reading on behalf of the model server's side."""
-        self._reading_allowed = allowed
-        self._settled = False
-        self._regulate()
-
-    def close(self) -> None:
-        """Close after what is written."""
-        self._deaf = True
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Break off."""
-        self._deaf = True
-        self._transport.abort()
-
     def _hear_no_more(self, request: ClientRequest) -> None:
         """The rest of a request will not be read: its answer is the connection's last."""
         self._settled = False
@@ -427,64 +349,3 @@ class ClientConnection(asyncio.Protocol):
         self._deaf = True
         self._current = None
         self._reader.take_rest()
-
-    def _finish(self, *, linger: bool) -> None:
-        """Close after an answer; linger where the client may still be sending (RFC 9112 9.6)."""
-        self._deaf = True
-        self._settled = False
-        self._reader.take_rest()
-        if not linger:
-            self._transport.close()
-            return
-        self._lingering = True
-        self._transport.write_eof()
-        self._deadline.set_in(LINGER_S)
-
-    def _regulate(self) -> None:
-        """Pause or resume reading, and set the deadline that the state asks for."""
-        if self._transport.is_closing():
-            return
-        backlog = self._current is None and len(self._reader.buffer) > READ_AHEAD_BYTES
-        reading = self._deaf or (self._reading_allowed and not backlog)
-        if reading != self._reading:
-            self._reading = reading
-            if reading:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
-        self._settled = False
-        if self._lingering or self._write_paused or self._tunnel is not None:
-            return
-        if self._current is not None and self._reading_allowed:
-            pause_s = BODY_PAUSE_TIMEOUT_S
-            if self._current.forward is None:
-                pause_s = min(pause_s, self._body_ends_s - self._loop.time())
-            self._deadline.set_in(pause_s)
-        elif self._reader.buffer and not self._requests:
-            self._deadline.tighten_to(HEAD_TIMEOUT_S)
-        else:
-            self._deadline.set_in(IDLE_TIMEOUT_S)
-            self._settled = self._reading and not self._reader.buffer
-
-    def _on_deadline(self) -> None:
-        if self._write_paused:
-            left_bytes = self._transport.get_write_buffer_size()
-            if left_bytes < self._stalled_bytes:
-                self._stalled_bytes = left_bytes
-                self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
-            else:
-                self.abort()
-        elif self._lingering:
-            self.abort()
-        elif self._current is not None:
-            self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
-        elif self._reader.buffer and not self._requests:
-            self._refuse_unreadable(refusal("head_timeout", limit_s=HEAD_TIMEOUT_S))
-        elif self._requests:
-            self._deadline.set_in(IDLE_TIMEOUT_S)  # the core watches over what waits
-        else:
-            idle_s = time.monotonic() - self._active_s
-            if idle_s < IDLE_TIMEOUT_S - 1:
-                self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
-            else:
-                self.close()

@@ -1,4 +1,4 @@
-"""What the core speaks of: requests, calls, the events that come in and the commands that go out."""
+"""What the core speaks of: requests and calls, events that come in, commands that go out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Request:
 
 
 class Batch:
-    """One cut batch while it holds its slot: the call in flight and what must be called after it."""
+    """One cut batch while it holds its slot: what is called for it now and what after that."""
 
     __slots__ = (
         "answered_parts", "culprits", "isolated", "key", "members", "path", "timer_s", "todo",

@@ -1,8 +1,8 @@
 """HTTP/1.1 as far as a strict proxy needs it, on top of llhttp (httptools); no I/O.
 
 ``head.py`` reads request heads and refuses what a proxy must not pass on, ``chunked.py`` reads
-chunked bodies, ``reader.py`` takes both out of a stream, ``headers.py`` decides which headers travel
-up and down.
+chunked bodies, ``reader.py`` takes both out of a stream, ``headers.py`` decides which headers
+travel up and down.
 """
 
 from batcher_sidecar.http1.head import (

@@ -145,7 +145,7 @@ def downward_failure(head: ResponseHead, *, shared: bool) -> bytes:
 
 
 def downward_forward(head: ResponseHead, *, framing: bytes) -> bytes:
-    """Make the head (open) of a forwarded answer; ``framing`` is a complete header line or empty."""
+    """Make the open head of a forwarded answer; ``framing`` is a whole header line or empty."""
     lines = b"".join(
         [
             b"%b: %b\r\n" % (name, value)

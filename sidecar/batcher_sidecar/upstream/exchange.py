@@ -28,7 +28,7 @@ class Broken(Exception):
 
 
 class Sink(Protocol):
-    """Takes an answer as it comes: a head, pieces of body, then the end; or its loss at any time."""
+    """Takes an answer as it comes: a head, pieces of body, the end; or its loss at any time."""
 
     def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
         """The head is there; ``body_bytes`` is the declared length, None if there is none."""

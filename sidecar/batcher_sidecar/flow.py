@@ -1,0 +1,180 @@
+"""The transport side of a client's connection: when to read, when to wait, when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from abc import abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Final, cast
+
+from batcher_sidecar.errors import refusal
+from batcher_sidecar.http1 import RequestReader
+from batcher_sidecar.timer import Deadline
+
+if TYPE_CHECKING:
+    from batcher_sidecar.errors import Refusal
+    from batcher_sidecar.port import ClientRequest, DataPort
+    from batcher_sidecar.proxy import Forward, RawTunnel
+
+READ_AHEAD_BYTES: Final = 64 * 1024
+HEAD_TIMEOUT_S: Final = 10.0
+BODY_PAUSE_TIMEOUT_S: Final = 30.0
+IDLE_TIMEOUT_S: Final = 620.0  # longer than the proxies in front keep theirs
+WRITE_STALL_TIMEOUT_S: Final = 60.0
+LINGER_S: Final = 2.0
+
+
+class Flow(asyncio.Protocol):
+    """A client's connection as far as it waits, each wait with its bound; see ``server.py``."""
+
+    def __init__(self, port: DataPort, loop: asyncio.AbstractEventLoop) -> None:
+        self._port = port
+        self._loop = loop
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._reader = RequestReader()
+        self._requests: deque[ClientRequest] = deque()
+        self._current: ClientRequest | None = None  # whose body is being read
+        self._tunnel: Forward | RawTunnel | None = None
+        self._deaf = False  # nothing more is parsed; what comes is thrown away
+        self._lingering = False
+        self._reading = True
+        self._reading_allowed = True  # by the model server's side
+        self._write_paused = False
+        self._stalled_bytes = 0  # still unwritten when last looked at
+        self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
+        self._body_ends_s = 0.0
+        self._active_s = time.monotonic()
+        self._settled = True  # reading, nothing half read, and only the idle deadline running
+        self._deadline = Deadline(loop, self._on_deadline)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._port.opened(self)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._deadline.set_in(IDLE_TIMEOUT_S)
+
+    def pause_writing(self) -> None:
+        """The client does not take its answers."""
+        self._write_paused = True
+        self._settled = False
+        self._stalled_bytes = self._transport.get_write_buffer_size()
+        self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+        self._tell_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of them."""
+        self._write_paused = False
+        self._release_unwritten()
+        self._tell_writable(writable=True)
+        self._parse()
+
+    # --- for those who answer -------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of a streamed answer or of a tunnel."""
+        self._transport.write(data)
+
+    @property
+    def outstanding(self) -> bool:
+        """True while an answer is owed or a tunnel stands."""
+        return bool(self._requests) or self._tunnel is not None
+
+    def allow_reading(self, *, allowed: bool) -> None:
+        """Stop or go on reading on behalf of the model server's side."""
+        self._reading_allowed = allowed
+        self._settled = False
+        self._regulate()
+
+    def close(self) -> None:
+        """Close after what is written."""
+        self._deaf = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Break off."""
+        self._deaf = True
+        self._transport.abort()
+
+    def _finish(self, *, linger: bool) -> None:
+        """Close after an answer; linger where the client may still be sending (RFC 9112 9.6)."""
+        self._deaf = True
+        self._settled = False
+        self._reader.take_rest()
+        if not linger:
+            self._transport.close()
+            return
+        self._lingering = True
+        self._transport.write_eof()
+        self._deadline.set_in(LINGER_S)
+
+    def _regulate(self) -> None:
+        """Pause or resume reading, and set the deadline that the state asks for."""
+        if self._transport.is_closing():
+            return
+        backlog = self._current is None and len(self._reader.buffer) > READ_AHEAD_BYTES
+        reading = self._deaf or (self._reading_allowed and not backlog)
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+        self._settled = False
+        if self._lingering or self._write_paused or self._tunnel is not None:
+            return
+        if self._current is not None and self._reading_allowed:
+            pause_s = BODY_PAUSE_TIMEOUT_S
+            if self._current.forward is None:
+                pause_s = min(pause_s, self._body_ends_s - self._loop.time())
+            self._deadline.set_in(pause_s)
+        elif self._reader.buffer and not self._requests:
+            self._deadline.tighten_to(HEAD_TIMEOUT_S)
+        else:
+            self._deadline.set_in(IDLE_TIMEOUT_S)
+            self._settled = self._reading and not self._reader.buffer
+
+    def _on_deadline(self) -> None:
+        if self._write_paused:
+            left_bytes = self._transport.get_write_buffer_size()
+            if left_bytes < self._stalled_bytes:
+                self._stalled_bytes = left_bytes
+                self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+            else:
+                self.abort()
+        elif self._lingering:
+            self.abort()
+        elif self._current is not None:
+            self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
+        elif self._reader.buffer and not self._requests:
+            self._refuse_unreadable(refusal("head_timeout", limit_s=HEAD_TIMEOUT_S))
+        elif self._requests:
+            self._deadline.set_in(IDLE_TIMEOUT_S)  # the core watches over what waits
+        else:
+            idle_s = time.monotonic() - self._active_s
+            if idle_s < IDLE_TIMEOUT_S - 1:
+                self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
+            else:
+                self.close()
+
+    def _release_unwritten(self) -> None:
+        self._port.budget.release(self._unwritten_bytes)
+        self._unwritten_bytes = 0
+
+    # --- filled by the connection ---------------------------------------------------------------
+
+    @abstractmethod
+    def _parse(self) -> None:
+        """Take requests out of what has come."""
+
+    @abstractmethod
+    def _tell_writable(self, *, writable: bool) -> None:
+        """Tell the source of a streamed answer whether the client takes it."""
+
+    @abstractmethod
+    def _refuse_unreadable(self, refused: Refusal) -> None:
+        """Refuse what does not come in time."""
