@@ -139,7 +139,8 @@ def downward_failure(head: ResponseHead, *, shared: bool) -> bytes:
         [
             b"%b: %b\r\n" % (name, value)
             for lower, name, value in head.passing()
-            if lower != b"content-length" and not (shared and lower == b"set-cookie")
+            if lower != b"content-length"
+            and not (shared and (lower == b"set-cookie" or lower in _OF_THE_BODY))
         ]
     )
 
