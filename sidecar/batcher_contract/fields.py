@@ -213,7 +213,7 @@ _TABLE: Final = (
         "max_queue_size",
         "max-queue-size",
         Whole(unit="requests", minimum=1, maximum=10_000_000),
-        "how many requests may wait or be in flight before more are answered 429",
+        "how many requests may wait for a batch before more are answered 429",
     ),
     _setting(
         "max_queue_bytes",

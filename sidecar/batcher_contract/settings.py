@@ -49,7 +49,7 @@ class BatcherSettings:
     """Instances that no batch may exceed; 0 for none."""
 
     max_queue_size: int = 10_000
-    """Requests that may wait or be in flight before more are answered 429."""
+    """Requests that may wait for a batch before more are answered 429."""
 
     max_queue_bytes: int = 256 * 1024 * 1024
     """Memory that waiting requests, joined bodies and answers may hold before 429."""

@@ -72,19 +72,18 @@ class SidecarPort:
         """Accept no more connections, and close those that are idle."""
         for server in self._servers:
             server.close()
-        self._close_idle()
+        self._close_idle(fresh=True)
 
     def drain(self, *, active: bool) -> None:
         """Begin or call off draining: windows end, idle connections close, answers say so."""
         self.draining = active
         self._runtime.drain(active=active)
         if active:
-            self._close_idle()
+            self._close_idle(fresh=False)
 
-    def _close_idle(self) -> None:
+    def _close_idle(self, *, fresh: bool) -> None:
         for connection in list(self._connections):
-            if not connection.outstanding:
-                connection.close()
+            connection.close_if_idle(fresh=fresh)
 
     def closed(self, connection: Flow) -> None:
         """Forget a connection."""

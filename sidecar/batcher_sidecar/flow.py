@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from abc import abstractmethod
 from collections import deque
@@ -45,6 +46,7 @@ class Flow(asyncio.Protocol):
         self._stalled_bytes = 0  # still unwritten when last looked at
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
+        self._served = False  # a request has come
         self._active_s = time.monotonic()
         self._settled = True  # reading, nothing half read, and only the idle deadline running
         self._deadline = Deadline(loop, self._on_deadline)
@@ -81,8 +83,16 @@ class Flow(asyncio.Protocol):
 
     @property
     def outstanding(self) -> bool:
-        """True while an answer is owed or a tunnel stands."""
-        return bool(self._requests) or self._tunnel is not None
+        """True while an answer is owed, a request is half read, or a tunnel stands."""
+        return bool(self._requests or self._reader.buffer) or self._tunnel is not None
+
+    def close_if_idle(self, *, fresh: bool) -> None:
+        """Close where nothing is outstanding; ``fresh``: also where nothing has come yet.
+
+        Who has just connected is about to send a request, and could not send it again.
+        """
+        if not self.outstanding and (fresh or self._served):
+            self.close()
 
     def allow_reading(self, *, allowed: bool) -> None:
         """Stop or go on reading on behalf of the model server's side."""
@@ -96,8 +106,11 @@ class Flow(asyncio.Protocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Break off."""
+        """Break off with a reset, so that no part of an answer passes for the whole."""
         self._deaf = True
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def _finish(self, *, linger: bool) -> None:
@@ -116,7 +129,7 @@ class Flow(asyncio.Protocol):
         """Pause or resume reading, and set the deadline that the state asks for."""
         if self._transport.is_closing():
             return
-        backlog = self._current is None and len(self._reader.buffer) > READ_AHEAD_BYTES
+        backlog = len(self._reader.buffer) > READ_AHEAD_BYTES
         reading = self._deaf or (self._reading_allowed and not backlog)
         if reading != self._reading:
             self._reading = reading

@@ -56,13 +56,14 @@ _TIMER_SLACK_MS: Final = 0.02
 
 
 class _Answer:
-    """A call's whole answer as the model server gave it."""
+    """A call's whole answer as the model server gave it; ``fields`` names the call's batch."""
 
-    __slots__ = ("body", "head")
+    __slots__ = ("body", "fields", "head")
 
-    def __init__(self, head: ResponseHead, body: bytes) -> None:
+    def __init__(self, head: ResponseHead, body: bytes, fields: bytes) -> None:
         self.head = head
         self.body = body
+        self.fields = fields
 
 
 class _BatchCall:
@@ -112,7 +113,8 @@ class _BatchCall:
         if self._head is not None:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._runtime.answered(self, _Answer(self._head, body))
+            fields = self.fields(self.call.instances)
+            self._runtime.answered(self, _Answer(self._head, body, fields))
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""
@@ -337,7 +339,7 @@ class Runtime:
                 head.status,
                 head.reason,
                 downward_failure(head, shared=len(call.members) > 1),
-                call.payload.fields(call.instances),
+                failure.fields,
                 len(body),
             )
             client.conn.respond(client, head.status, lines, body)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from batcher_contract.names import BYPASS_HEADER, PROBE_HEADER
+from batcher_contract.names import (
+    BATCH_ID_HEADER,
+    BATCH_SIZE_HEADER,
+    BYPASS_HEADER,
+    PROBE_HEADER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +33,9 @@ _NOT_UP: Final = frozenset(
     ]
 )
 _TRACE: Final = frozenset([b"traceparent", b"tracestate"])
-_FRAMING: Final = frozenset([b"content-length", b"content-type"])
+_OURS_DOWN: Final = frozenset(
+    [b"content-length", BATCH_ID_HEADER.lower().encode(), BATCH_SIZE_HEADER.lower().encode()]
+)
 # True of the model server's body only, which its members do not get.
 _OF_THE_BODY: Final = frozenset(
     [
@@ -126,7 +133,8 @@ def downward_batch(head: ResponseHead, *, shared: bool) -> bytes:
         [
             b"%b: %b\r\n" % (name, value)
             for lower, name, value in head.passing()
-            if lower not in _FRAMING
+            if lower != b"content-type"
+            and lower not in _OURS_DOWN
             and lower not in _OF_THE_BODY
             and not (shared and lower == b"set-cookie")
         ]
@@ -139,7 +147,7 @@ def downward_failure(head: ResponseHead, *, shared: bool) -> bytes:
         [
             b"%b: %b\r\n" % (name, value)
             for lower, name, value in head.passing()
-            if lower != b"content-length"
+            if lower not in _OURS_DOWN
             and not (shared and (lower == b"set-cookie" or lower in _OF_THE_BODY))
         ]
     )

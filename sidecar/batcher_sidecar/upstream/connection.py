@@ -161,8 +161,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._headers.append((name, value.strip(b" \t")))
+        """One header; those after the body (trailers) are nobody's."""
+        if not self._in_body:
+            self._headers.append((name, value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The head is there; informational ones are passed over (RFC 9110 section 15.2)."""
