@@ -1,0 +1,170 @@
+"""What has ended is forgotten: the core holds no more than what waits, and some."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from math import inf
+
+import pytest
+
+from batcher_contract import BatcherSettings
+from batcher_sidecar.core import (
+    Answered,
+    Arrived,
+    Batcher,
+    Call,
+    Command,
+    Draining,
+    Event,
+    Failed,
+    Left,
+    Request,
+    Send,
+    Tick,
+    WakeAt,
+)
+
+FEW = 200
+REMEMBERED_KEYS = 1024
+"""How many keys with failures are remembered."""
+
+
+class Thing:
+    """A key, a path or a payload that tells when it is gone."""
+
+    __slots__ = ("__weakref__",)
+
+
+class World:
+    """A batcher and weak references to all it was ever given."""
+
+    def __init__(self, settings: BatcherSettings) -> None:
+        self.now_s = 0.0
+        self.calls: list[Call] = []
+        self._wake_s = inf
+        self._batcher = Batcher(settings)
+        self._keys: list[weakref.ref[Thing]] = []
+        self._paths: list[weakref.ref[Thing]] = []
+        self._requests: list[weakref.ref[Thing]] = []
+
+    def arrive(
+        self, key: Thing | None = None, path: Thing | None = None, instances: int = 1
+    ) -> Request:
+        """A request arrives, with a key and a path of its own unless given."""
+        key, path, payload = key or Thing(), path or Thing(), Thing()
+        self._keys.append(weakref.ref(key))
+        self._paths.append(weakref.ref(path))
+        self._requests.append(weakref.ref(payload))
+        request = Request(key, path, instances, payload)
+        self.handle(Arrived(request))
+        return request
+
+    def handle(self, event: Event) -> list[Command]:
+        """Give an event to the batcher; note what is called."""
+        commands = self._batcher.handle(event, self.now_s)
+        for command in commands:
+            if isinstance(command, Send):
+                self.calls.append(command.call)
+            elif isinstance(command, WakeAt):
+                self._wake_s = command.when_s
+        return commands
+
+    def answer_all(self) -> None:
+        """Answer calls until there are none."""
+        while self.calls:
+            call = self.calls.pop()
+            self.handle(Answered(call, [None] * len(call.members)))
+
+    def until(self, when_s: float) -> None:
+        """Time passes."""
+        while self._wake_s <= when_s:
+            self.now_s, self._wake_s = max(self.now_s, self._wake_s), inf
+            self.handle(Tick())
+        self.now_s = when_s
+
+    def held(self) -> tuple[int, int, int]:
+        """Return how many requests, keys and paths are still held by anybody."""
+        gc.collect()
+        requests, keys, paths = (
+            len({id(thing) for ref in refs if (thing := ref()) is not None})
+            for refs in (self._requests, self._keys, self._paths)
+        )
+        return requests, keys, paths
+
+
+@pytest.fixture(autouse=True)
+def _without_cyclic_collection() -> Iterator[None]:
+    """Collect only when asked: tens of thousands of objects come and go here."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_steady_stream_leaves_little_behind() -> None:
+    world = World(BatcherSettings(max_batch_size=1))
+    for _ in range(3000):
+        world.arrive()
+        world.answer_all()
+    requests, keys, paths = world.held()
+    assert requests == 0, "an answered request, which may be large, is held"
+    assert max(keys, paths) <= FEW
+
+
+def test_nothing_is_held_after_a_burst_and_the_time_of_its_deadlines() -> None:
+    world = World(BatcherSettings(max_latency_ms=1000, timeout_s=10, max_concurrency=1))
+    path = Thing()
+    for _ in range(2000):
+        world.arrive()
+        world.arrive(path=path)
+    del path
+    world.until(1)
+    world.answer_all()
+    world.until(11)
+    assert world.held() == (0, 0, 0)
+
+
+def test_nothing_is_held_of_those_who_left_the_queue() -> None:
+    world = World(BatcherSettings())
+    for request in [world.arrive() for _ in range(2000)]:
+        world.handle(Left(request))
+    del request
+    world.until(301)
+    assert world.held() == (0, 0, 0)
+
+
+def test_nothing_is_held_of_those_who_left_a_call() -> None:
+    world = World(BatcherSettings(max_batch_size=1))
+    for request in [world.arrive() for _ in range(2000)]:
+        world.handle(Left(request))
+    del request
+    world.calls.clear()
+    world.until(301)
+    assert world.held() == (0, 0, 0)
+
+
+def test_a_bounded_number_of_keys_with_failures_is_remembered() -> None:
+    world = World(BatcherSettings(max_batch_size=2))
+    payer = Thing()
+    for _ in range(2 * REMEMBERED_KEYS):
+        key, path = Thing(), Thing()
+        world.arrive(key, path)
+        world.arrive(key, path)
+        world.handle(Failed(world.calls.pop(), "500", isolable=True))
+        world.answer_all()
+        for _ in range(10):  # or there would be no calls left for the next isolation
+            world.arrive(payer, path, instances=2)
+            world.answer_all()
+    del key, path
+    world.until(301)
+    requests, keys, paths = world.held()
+    assert (requests, paths) == (0, 0)
+    assert REMEMBERED_KEYS // 2 < keys <= REMEMBERED_KEYS + 1
+
+
+def test_changes_of_mind_about_draining_leave_nothing_behind() -> None:
+    world = World(BatcherSettings())
+    world.arrive()
+    before = len(gc.get_objects())
+    for _ in range(2000):
+        world.handle(Draining(active=False))
+    assert len(gc.get_objects()) - before <= FEW
