@@ -12,6 +12,7 @@ from batcher_contract.settings import BatcherSettings, PodOptions
 __all__ = ["ParsedAnnotations", "parse_annotations"]
 
 _BY_KEY = {field.annotation_key: field for field in FIELDS.values() if field.annotation is not None}
+_SECTION = {field.section: field.name for field in FIELDS.values() if field.section is not None}
 _IN_SECTION = {
     f"{ANNOTATION_PREFIX}{word}": field.section
     for field in FIELDS.values()
@@ -22,22 +23,31 @@ _IN_SECTION = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedAnnotations:
-    """What annotations come to. With faults, the values at fault were not applied."""
+    """What annotations and a section come to. With faults, the values at fault were not applied."""
 
     settings: BatcherSettings
     extras: PodOptions
     given: frozenset[str]
-    """Names of the fields that annotations set."""
+    """Names of the fields that they set."""
 
     faults: tuple[Fault, ...]
 
 
 def parse_annotations(
-    annotations: Mapping[str, str], base: BatcherSettings | None = None
+    annotations: Mapping[str, str],
+    base: BatcherSettings | None = None,
+    section: Mapping[str, str] | None = None,
 ) -> ParsedAnnotations:
-    """Read our annotations over the base (by default the fields' defaults); skip all others."""
+    """Read our annotations over the base (by default the fields' defaults); skip all others.
+
+    `section` holds the texts of a `batcher` section by their keys there (`maxLatency`). They are
+    read together with the annotations, because the two may contradict each other.
+    """
     ours = {key: text for key, text in annotations.items() if key.startswith(ANNOTATION_PREFIX)}
     known = {_BY_KEY[key].name: text for key, text in ours.items() if key in _BY_KEY}
+    for key, text in (section or {}).items():
+        if key in _SECTION:
+            known[_SECTION[key]] = text
     reading = Reading.read(known, lambda field: field.annotation_key)
     settings = reading.apply(base or BatcherSettings(), "settings")
     extras = reading.apply(PodOptions(), "pod")

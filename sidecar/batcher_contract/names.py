@@ -13,9 +13,11 @@ __all__ = [
     "DATA_PORT_BEHIND_AGENT",
     "DRAIN_HEADER",
     "HOP_BY_HOP_HEADERS",
+    "MARKER_ENV",
     "METRICS_PREFIX",
     "PROBE_HEADER",
     "READINESS_PROBE_ENV",
+    "WEBHOOK_CONFIGURATION",
 ]
 
 DATA_PORT: Final = 9081
@@ -35,6 +37,17 @@ ANNOTATION_PREFIX: Final = "inference-batcher.io/"
 
 READINESS_PROBE_ENV: Final = "SERVING_READINESS_PROBE"
 """Environment variable in which KServe and Knative hand over the model server's probe as JSON."""
+
+MARKER_ENV: Final = "INFERENCE_BATCHER_SIDECAR"
+"""Environment variable that marks a container as ours, with the version that injected it."""
+
+WEBHOOK_CONFIGURATION: Final = "inferenceservices.inference-batcher.io"
+"""Name of both webhook configurations, whatever the release is called.
+
+The API server calls mutating webhooks in the order of these names. This one follows KServe's
+`inferenceservice.serving.kserve.io`, so that KServe's agent is there to be replaced, and precedes
+`istio-sidecar-injector`, which rewrites probes.
+"""
 
 PROBE_HEADER: Final = "K-Network-Probe"
 """Request header that marks a Knative probe."""

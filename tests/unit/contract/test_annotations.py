@@ -191,3 +191,17 @@ def test_a_base_that_contradicts_itself_is_told_and_can_be_mended() -> None:
 def test_any_text_is_applied_or_told(annotations: dict[str, str]) -> None:
     parsed = parse_annotations(annotations)
     assert len(parsed.given) + len(parsed.faults) == len(annotations)
+
+
+def test_a_section_is_read_together_with_the_annotations() -> None:
+    section = {"maxBatchSize": "8", "maxLatency": "400000"}
+    parsed = parse_annotations({f"{ANNOTATION_PREFIX}timeout": "600"}, section=section)
+    assert parsed.settings.max_latency_ms == 400_000
+    assert parsed.given == {"max_batch_size", "max_latency_ms", "timeout_s"}
+    assert parsed.faults == ()
+
+
+def test_a_section_that_contradicts_a_default_is_not_applied() -> None:
+    parsed = parse_annotations({}, section={"maxLatency": "400000"})
+    assert parsed.settings == BatcherSettings()
+    assert [fault.field for fault in parsed.faults] == ["maxLatency"]
