@@ -1,0 +1,94 @@
+"""What the goldens do not show: the installation's own choices, and names."""
+
+import copy
+import json
+
+import pytest
+
+from batcher_contract.names import READINESS_PROBE_ENV, WEBHOOK_CONFIGURATION
+from batcher_webhook.decide import Action, decide
+from batcher_webhook.inject import Sidecar
+from batcher_webhook.pods import is_ours
+from batcher_webhook.settle import Resources
+from tests.unit.webhook.golden_files import CASES, SIDECAR, Pod, applied, before
+
+
+def sidecar_of(pod: Pod, sidecar: Sidecar) -> Pod:
+    (ours,) = (c for c in applied(pod, sidecar)[1]["spec"]["containers"] if is_ours(c))
+    assert isinstance(ours, dict)
+    return ours
+
+
+def test_the_configuration_sorts_right_after_kserves_and_before_istios() -> None:
+    kserve = "inferenceservice.serving.kserve.io"
+    assert kserve < WEBHOOK_CONFIGURATION < "istio-sidecar-injector"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.endswith("-before-kserve")])
+def test_either_order_comes_to_the_same_sidecar(case: str) -> None:
+    early, late = before(case), before(case.removesuffix("-before-kserve"))
+    ours = [decide(pod, SIDECAR.resources) for pod in (early, late)]
+    if ours[0].reason == "Waiting":
+        assert ours[1].action is Action.BEHIND
+        return
+    assert ours[0].reason == ours[1].reason
+    if ours[0].action.injects:
+        containers = [sidecar_of(pod, SIDECAR) for pod in (early, late)]
+        for container in containers:
+            container.pop("readinessProbe")  # as KServe wrote it, or without the defaults
+            for entry in container["env"]:
+                if entry["name"] == READINESS_PROBE_ENV:
+                    entry["value"] = json.loads(entry["value"])
+        assert containers[0] == containers[1]
+
+
+def test_an_installation_may_leave_the_user_to_the_platform() -> None:
+    image = "example/sidecar:1"
+    context = sidecar_of(before("plain"), Sidecar(image=image, uid=None))["securityContext"]
+    assert "runAsUser" not in context
+    root = sidecar_of(before("root"), Sidecar(image=image, uid=None))["securityContext"]
+    assert root["runAsUser"] > 0
+
+
+def test_an_installation_chooses_image_policy_and_resources() -> None:
+    resources = Resources(cpu_request="1", cpu_limit="2", memory_request="1Gi", memory_limit="2Gi")
+    sidecar = Sidecar(image="r/i:2", image_pull_policy="Always", resources=resources)
+    container = sidecar_of(before("plain-before-kserve"), sidecar)
+    assert container["image"] == "r/i:2"
+    assert container["imagePullPolicy"] == "Always"
+    assert container["resources"] == {
+        "limits": {"cpu": "2", "memory": "2Gi"},
+        "requests": {"cpu": "1", "memory": "1Gi"},
+    }
+    replaced = sidecar_of(before("plain"), sidecar)
+    assert replaced["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+
+
+def test_a_pull_secret_that_is_there_is_not_added_again() -> None:
+    pod = before("plain")
+    pod["spec"]["imagePullSecrets"] = [{"name": "registry"}]
+    assert applied(pod)[1]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("case", ["plain", "logged", "knative"])
+def test_flags_of_the_agent_with_equals_signs_are_understood(case: str) -> None:
+    pod, spelled = before(case), before(case)
+    (agent,) = (c for c in spelled["spec"]["containers"] if c["name"] == "agent")
+    joined: list[str] = []
+    for arg in agent["args"]:
+        if joined and joined[-1].startswith("--") and joined[-1] != "--enable-batcher":
+            if "=" not in joined[-1]:
+                joined[-1] += f"={arg}"
+                continue
+        joined.append(arg)
+    agent["args"] = joined
+    assert decide(spelled, SIDECAR.resources) == decide(pod, SIDECAR.resources)
+    agents = [c for c in applied(spelled)[1]["spec"]["containers"] if c["name"] == "agent"]
+    assert not any(a.startswith("--max-batchsize") and not is_ours(agents[0]) for a in joined)
+
+
+def test_a_decision_forged_by_somebody_is_overwritten() -> None:
+    pod = before("plain")
+    forged = copy.deepcopy(pod)
+    forged["metadata"]["annotations"]["inference-batcher.io/decision"] = "Injected: not true"
+    assert applied(forged)[1] == applied(pod)[1]
