@@ -1,0 +1,42 @@
+"""The program: reads its flags and serves until it is told to end."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+from batcher_webhook.config import WebhookConfig, parse_args
+from batcher_webhook.logs import configure_logging
+from batcher_webhook.server import WebhookServer
+
+_log = logging.getLogger("batcher_webhook")
+
+
+async def serve(config: WebhookConfig) -> None:
+    """Run the webhook until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = WebhookServer(config)
+    await server.start()
+    _log.info("serving on port %d, health on port %d", server.port, server.health_port)
+    try:
+        await server.run(stop)
+    finally:
+        await server.close()
+
+
+def main() -> None:
+    """Entry point of `batcher-webhook`."""
+    config = parse_args(sys.argv[1:])
+    configure_logging(config.log_level, config.log_format)
+    try:
+        asyncio.run(serve(config))
+    except OSError as error:
+        sys.stderr.write(f"batcher-webhook: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
