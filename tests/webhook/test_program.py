@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +57,12 @@ def test_a_wrong_flag_is_told_in_a_sentence(args: tuple[str, ...], sentence: str
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_end(
-    tmp_path: Path, number: signal.Signals, unused_tcp_port_factory: Callable[[], int]
+@pytest.mark.parametrize("delay_s", [0, 60])
+def test_it_serves_on_for_a_while_when_it_is_told_to_end(
+    tmp_path: Path,
+    number: signal.Signals,
+    delay_s: int,
+    unused_tcp_port_factory: Callable[[], int],
 ) -> None:
     make_pair().write(tmp_path)
     port, health_port = unused_tcp_port_factory(), unused_tcp_port_factory()
@@ -67,6 +72,7 @@ def test_it_serves_until_it_is_told_to_end(
             *("--tls-cert-file", str(tmp_path / "tls.crt")),
             *("--tls-key-file", str(tmp_path / "tls.key"), "--host", "127.0.0.1"),
             *("--port", str(port), "--health-port", str(health_port), "--log-format", "json"),
+            *("--shutdown-delay", str(delay_s)),
         ],
         env=ENV,
         stderr=subprocess.PIPE,
@@ -80,6 +86,9 @@ def test_it_serves_until_it_is_told_to_end(
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert answer.status == 200
         process.send_signal(number)
+        if delay_s:
+            wait_until_not_ready(url)
+            process.send_signal(number)
         assert process.wait(timeout=20) == 0
         assert "Traceback" not in process.stderr.read()
     finally:
@@ -88,3 +97,16 @@ def test_it_serves_until_it_is_told_to_end(
         process.wait(timeout=10)
         assert process.stderr is not None
         process.stderr.close()
+
+
+def wait_until_not_ready(url: str) -> None:
+    """Ask until the answer is 503; pytest's own timeout bounds it."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10):  # noqa: S310
+                pass
+        except urllib.error.HTTPError as error:
+            with error:
+                assert error.code == 503
+                assert b"going away" in error.read()
+            return

@@ -1,6 +1,7 @@
 """The program: reads its flags and serves until it is told to end."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -13,16 +14,24 @@ _log = logging.getLogger("batcher_webhook")
 
 
 async def serve(config: WebhookConfig) -> None:
-    """Run the webhook until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+    """Run the webhook until SIGTERM or SIGINT, and a while longer; a second one ends it at once."""
+    told, hurried = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurried if told.is_set() else told).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     server = WebhookServer(config)
     await server.start()
     _log.info("serving on port %d, health on port %d", server.port, server.health_port)
     try:
-        await server.run(stop)
+        await server.run(told)
+        server.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(config.shutdown_delay_s):
+                await server.run(hurried)
     finally:
         await server.close()
 

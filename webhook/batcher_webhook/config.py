@@ -17,6 +17,7 @@ __all__ = ["WebhookConfig", "parse_args"]
 _PROGRAM: Final = "batcher-webhook"
 _PORT: Final = Whole(unit="", minimum=1, maximum=65535)
 _POLL: Final = Number(unit="seconds", minimum=0.05, maximum=3600)
+_DELAY: Final = Number(unit="seconds", minimum=0, maximum=3600)
 _UID: Final = Whole(unit="", minimum=1, maximum=2**31 - 1)
 
 
@@ -38,6 +39,9 @@ class WebhookConfig:
 
     health_port: int = 9084
     """Plain HTTP: liveness, readiness, metrics."""
+
+    shutdown_delay_s: float = 5.0
+    """How long reviews are still taken once the pod is told to end: the news travels slowly."""
 
     log_level: str = "info"
     log_format: str = "text"
@@ -83,6 +87,7 @@ def parse_args(argv: Sequence[str]) -> WebhookConfig:
         host=given.host,
         port=given.port,
         health_port=given.health_port,
+        shutdown_delay_s=given.shutdown_delay,
         log_level=given.log_level,
         log_format=given.log_format,
     )
@@ -111,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         help="HTTPS port for the API server")  # fmt: skip
     add("--health-port", type=_reads(_PORT), metavar="PORT", default=9084,
         help="plain HTTP port for /livez, /readyz and /metrics")  # fmt: skip
+    add("--shutdown-delay", type=_reads(_DELAY), metavar="S", default=5.0,
+        help="seconds to serve on, not ready, when told to end")  # fmt: skip
     add("--sidecar-image", required=True, metavar="IMAGE", type=_image,
         help="image of the sidecar that is injected")  # fmt: skip
     add("--sidecar-image-pull-policy", choices=("Always", "IfNotPresent", "Never"), default=None,

@@ -34,6 +34,7 @@ NO_TOKEN_VOLUME: Final = "inference-batcher-no-token"  # noqa: S105
 """An empty volume, mounted where an API token would be."""
 
 _DECISION: Final = FIELDS["decision"].annotation_key
+_LONGEST_TEXT: Final = 4096  # all annotations together may have 256 KiB
 _UNBATCHED_PORT_NAMES: Final = ("h2c", "grpc")
 
 
@@ -83,7 +84,8 @@ class Decision:
         """For the pod's annotation: the reason, the sentence and what was not applied."""
         faults = self.settled.faults if self.settled else ()
         ignored = "; ".join(str(fault) for fault in faults)
-        return f"{self.reason}: {self.sentence}" + (f"; not applied: {ignored}" if ignored else "")
+        text = f"{self.reason}: {self.sentence}" + (f"; not applied: {ignored}" if ignored else "")
+        return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
 def decide(pod: Mapping[str, Any], defaults: Resources) -> Decision:
@@ -108,7 +110,7 @@ def decide(pod: Mapping[str, Any], defaults: Resources) -> Decision:
         or _foreign(agent)
         or _unbatchable(pod)
         or _taken(pod, action)
-        or _too_early(action)
+        or _too_early(pod, action)
     )
     if obstacle is not None:
         return obstacle
@@ -161,6 +163,8 @@ def _foreign(agent: Mapping[str, Any] | None) -> Decision | None:
 def _unbatchable(pod: Mapping[str, Any]) -> Decision | None:
     if pod["spec"].get("hostNetwork"):
         return _leave("HostNetwork", "on the host's network the sidecar's ports may be taken")
+    if (pod["spec"].get("os") or {}).get("name") == "windows":
+        return _leave("Windows", "the sidecar runs on Linux only")
     component = pods.component_of(pod)
     if component is None and pods.container(pod, pods.WORKER) is not None:
         return _leave("Worker", "a worker of a multi-node service gets no requests of its own")
@@ -196,10 +200,16 @@ def _taken(pod: Mapping[str, Any], action: Action) -> Decision | None:
     return None
 
 
-def _too_early(action: Action) -> Decision | None:
-    if action is not Action.LEAVE:
-        return None
-    return _leave("Waiting", "KServe adds its agent, which also logs or pulls models, first")
+def _too_early(pod: Mapping[str, Any], action: Action) -> Decision | None:
+    if action is Action.LEAVE:
+        return _leave("Waiting", "KServe adds its agent, which also logs or pulls models, first")
+    if pod["spec"].get("resources"):
+        # A container more could exceed them, and the API server would refuse the pod.
+        if action is Action.ADD:
+            return _leave("Waiting", "KServe adds its agent within the pod's own resources first")
+        if action is Action.BEHIND:
+            return _leave("PodResources", "the pod's own resources leave no room for a sidecar")
+    return None
 
 
 def _agent_component_port(agent: Mapping[str, Any] | None) -> int | None:

@@ -34,14 +34,14 @@ def build_webhook_app(sidecar: Sidecar, metrics: Metrics) -> web.Application:
     app = web.Application(middlewares=[_guard(metrics)], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/mutate-pods", handlers.mutate_pod)
     app.router.add_post("/validate-inferenceservices", handlers.validate_service)
-    _add_health(app, lambda: True)  # who reads this has made the handshake
+    _add_health(app, lambda: "")  # who reads this has made the handshake
     return app
 
 
-def build_health_app(ready: Callable[[], bool], metrics: Metrics) -> web.Application:
+def build_health_app(why_not_ready: Callable[[], str], metrics: Metrics) -> web.Application:
     """The application for the kubelet and for Prometheus, without TLS."""
     app = web.Application(middlewares=[_guard(metrics)], client_max_size=1024)
-    _add_health(app, ready)
+    _add_health(app, why_not_ready)
 
     async def scrape(request: web.Request) -> web.Response:
         body, content_type = metrics.scrape()
@@ -51,14 +51,13 @@ def build_health_app(ready: Callable[[], bool], metrics: Metrics) -> web.Applica
     return app
 
 
-def _add_health(app: web.Application, ready: Callable[[], bool]) -> None:
+def _add_health(app: web.Application, why_not_ready: Callable[[], str]) -> None:
     async def livez(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(request: web.Request) -> web.Response:
-        if ready():
-            return web.Response(text="ok\n")
-        return _refusal(503, "there is no serving certificate yet; see the log")
+        why = why_not_ready()
+        return _refusal(503, why) if why else web.Response(text="ok\n")
 
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)

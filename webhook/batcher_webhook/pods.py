@@ -63,7 +63,7 @@ def is_well_formed(pod: Mapping[str, Any]) -> bool:
     return (
         all(_is_texts(value) for value in texts)
         and all(_is_objects(value) for value in (spec.get("containers"), *lists))
-        and isinstance(spec.get("securityContext"), dict | None)
+        and all(isinstance(spec.get(key), dict | None) for key in ("securityContext", "os"))
         and bool(spec.get("containers"))
         and all(_is_container(c) for c in (*spec["containers"], *(lists[0] or ())))
     )

@@ -34,6 +34,7 @@ class WebhookServer:
         self._servers: list[asyncio.Server] = []
         self._runners: list[web.AppRunner] = []
         self._polling: asyncio.Task[None] | None = None
+        self._leaving = False
         self.port = config.port
         self.health_port = config.health_port
 
@@ -51,7 +52,7 @@ class WebhookServer:
                 self.certificates.context,
             )
             self.health_port = await self._serve(
-                build_health_app(lambda: self.certificates.loaded, self._metrics),
+                build_health_app(self._why_not_ready, self._metrics),
                 self._config.health_port,
                 "--health-port",
                 None,
@@ -64,12 +65,18 @@ class WebhookServer:
             self.certificates.keep_fresh(self._config.certificate_poll_s)
         )
 
+    def leave(self) -> None:
+        """Serve on, but be not ready, so that reviews are sent elsewhere."""
+        self._leaving = True
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises what ends the watch over the certificate."""
         assert self._polling is not None, "start first"  # noqa: S101
         waiting = asyncio.ensure_future(stop.wait())
-        await asyncio.wait([waiting, self._polling], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting, self._polling], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
         if self._polling.done():
             await self._polling
 
@@ -84,6 +91,11 @@ class WebhookServer:
             await runner.cleanup()
         self._servers.clear()
         self._runners.clear()
+
+    def _why_not_ready(self) -> str:
+        if self._leaving:
+            return "this pod is going away"
+        return "" if self.certificates.loaded else "there is no serving certificate; see the log"
 
     async def _serve(
         self, app: web.Application, port: int, flag: str, context: ssl.SSLContext | None
