@@ -16,12 +16,12 @@ from batcher_webhook.patch import difference
 from batcher_webhook.review import Review, ReviewError, allow, parse_review, refuse
 from batcher_webhook.validate import validate
 
-__all__ = ["MAX_BODY_BYTES", "build_health_app", "build_webhook_app"]
+__all__ = ["HANDLER_TIMEOUT_S", "MAX_BODY_BYTES", "build_health_app", "build_webhook_app"]
 
 MAX_BODY_BYTES: Final = 8 * 2**20
 """The API server takes objects of up to 3 MiB; an UPDATE brings two."""
 
-_HANDLER_TIMEOUT_S: Final = 10.0  # the API server waits 5
+HANDLER_TIMEOUT_S: Final = 10.0  # the API server waits 5
 
 _log = logging.getLogger(__name__)
 
@@ -122,10 +122,10 @@ def _guard(metrics: Metrics) -> Any:
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
-            async with asyncio.timeout(_HANDLER_TIMEOUT_S):
+            async with asyncio.timeout(HANDLER_TIMEOUT_S):
                 return await handler(request)
         except TimeoutError:
-            return bad(408, f"the request did not arrive within {_HANDLER_TIMEOUT_S:g} s")
+            return bad(408, f"the request did not arrive within {HANDLER_TIMEOUT_S:g} s")
         except ReviewError as error:
             return bad(400, str(error))
         except web.HTTPRequestEntityTooLarge:

@@ -15,11 +15,11 @@ from batcher_webhook.config import WebhookConfig
 from batcher_webhook.handlers import build_health_app, build_webhook_app
 from batcher_webhook.metrics import Metrics
 
-__all__ = ["WebhookServer"]
+__all__ = ["HANDSHAKE_TIMEOUT_S", "KEEPALIVE_TIMEOUT_S", "WebhookServer"]
 
-_HANDSHAKE_TIMEOUT_S: Final = 5.0
+HANDSHAKE_TIMEOUT_S: Final = 5.0
 _GOODBYE_TIMEOUT_S: Final = 1.0
-_KEEPALIVE_TIMEOUT_S: Final = 75.0
+KEEPALIVE_TIMEOUT_S: Final = 75.0  # bounds the arrival of a request's head, too
 _SHUTDOWN_TIMEOUT_S: Final = 5.0  # as long as the API server waits
 _LINGERING_S: Final = 1.0
 
@@ -104,7 +104,7 @@ class WebhookServer:
             app,
             handle_signals=False,
             access_log=None,
-            keepalive_timeout=_KEEPALIVE_TIMEOUT_S,
+            keepalive_timeout=KEEPALIVE_TIMEOUT_S,
             lingering_time=_LINGERING_S,
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
             logger=_protocol_logger(),
@@ -118,7 +118,7 @@ class WebhookServer:
                 runner.server,
                 sock=listener,
                 ssl=context,
-                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if context else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if context else None,
                 ssl_shutdown_timeout=_GOODBYE_TIMEOUT_S if context else None,
             )
         except BaseException:
