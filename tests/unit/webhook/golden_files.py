@@ -71,7 +71,8 @@ def taken_back(was: Pod, now: Pod) -> Pod:
     now["spec"]["containers"] = kept
     for key, name in (("volumes", "inference-batcher-no-token"), ("imagePullSecrets", "registry")):
         if key in now["spec"]:
-            now["spec"][key] = [x for x in now["spec"][key] if x["name"] != name]
+            had_it = any(x["name"] == name for x in was["spec"].get(key) or ())
+            now["spec"][key] = [x for x in now["spec"][key] if had_it or x["name"] != name]
             if not now["spec"][key] and key not in was["spec"]:
                 del now["spec"][key]
     return now
