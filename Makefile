@@ -31,6 +31,9 @@ fuzz: .venv/.ready-all ## Throw hostile bytes at the data port and the codecs fo
 bench: .venv/.ready-all ## Measure against other proxies (BENCH_PEER="command of another batcher")
 	$(BIN)/python -m tests.bench
 
+goldens: .venv/.ready-all ## Write anew what the webhook does to the pods of its tests (see git diff)
+	$(BIN)/pytest --renew-goldens tests/unit/webhook/test_golden.py
+
 constraints: ## Renew the pinned versions in constraints.txt
 	$(PYTHON) scripts/install.py --renew-constraints
 
@@ -51,4 +54,4 @@ define install
 @touch $@
 endef
 
-.PHONY: help demo test lint fuzz bench constraints clean
+.PHONY: help demo test lint fuzz bench goldens constraints clean

@@ -83,7 +83,7 @@ class _Reviews:
             answer = judge(review)
         except Exception:
             # A mistake of ours must not keep anybody's pod or service from being.
-            _log.exception("review failed: %s in %s", kind, review.namespace)
+            _log.exception("review failed: kind=%s namespace=%r", kind, review.namespace)
             self._metrics.failure("internal")
             answer = allow(review.uid)
         self._metrics.took(request.path, time.perf_counter() - begun_s)
@@ -96,7 +96,7 @@ class _Reviews:
         self._metrics.pod(decision.reason)
         if decision.action is Action.IGNORE:
             return allow(review.uid)
-        _log.info("pod decided: namespace=%s %s", review.namespace, decision.text)
+        _log.info("pod decided: namespace=%r decision=%r", review.namespace, decision.text)
         return allow(
             review.uid, difference(review.new, inject(review.new, decision, self._sidecar))
         )

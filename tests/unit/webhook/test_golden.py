@@ -1,6 +1,6 @@
 """Pods as KServe and Knative make them, and what becomes of them.
 
-`make test PYTEST_ARGS="--renew-goldens tests/unit/webhook"` writes the files anew.
+`make goldens` writes the files anew; look at the difference.
 """
 
 import copy
