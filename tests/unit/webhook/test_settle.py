@@ -9,7 +9,7 @@ from batcher_webhook.settle import Resources, settle
 PREFIX = "inference-batcher.io/"
 
 
-def resources(existing: dict[str, Any] | None = None, **wanted: str) -> dict[str, Any]:
+def resources(existing: dict[str, Any] | None = None, /, **wanted: str) -> dict[str, Any]:
     annotations = {PREFIX + key.replace("_", "-"): text for key, text in wanted.items()}
     return dict(settle({}, annotations, Resources(), existing).resources)
 
@@ -24,7 +24,7 @@ def test_requests_and_limits_are_always_set() -> None:
 
 
 def test_what_exists_is_kept_unless_it_is_overridden() -> None:
-    existing = {
+    existing: dict[str, Any] = {
         "requests": {"cpu": "5m", "ephemeral-storage": "1Gi"},
         "limits": {"memory": "2Gi"},
         "claims": [{"name": "gpu"}],
@@ -65,7 +65,7 @@ def test_only_what_was_given_is_set() -> None:
 
 
 def test_a_body_must_fit_the_queue_that_the_memory_limit_allows() -> None:
-    wanted = {f"{PREFIX}max-body-bytes": "64Mi", f"{PREFIX}memory-limit": "64Mi"}
+    wanted: dict[str, str] = {f"{PREFIX}max-body-bytes": "64Mi", f"{PREFIX}memory-limit": "64Mi"}
     assert [fault.field for fault in settle({}, wanted, Resources()).faults] == [
         f"{PREFIX}max-body-bytes"
     ]
