@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import time
 from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
@@ -47,7 +46,7 @@ class Flow(asyncio.Protocol):
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
         self._served = False  # a request has come
-        self._active_s = time.monotonic()
+        self._active_s = loop.time()  # when the last answer was complete
         self._settled = True  # reading, nothing half read, and only the idle deadline running
         self._deadline = Deadline(loop, self._on_deadline)
 
@@ -64,8 +63,7 @@ class Flow(asyncio.Protocol):
         """The client does not take its answers."""
         self._write_paused = True
         self._settled = False
-        self._stalled_bytes = self._transport.get_write_buffer_size()
-        self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+        self._watch_unsent()
         self._tell_writable(writable=False)
 
     def resume_writing(self) -> None:
@@ -83,19 +81,25 @@ class Flow(asyncio.Protocol):
 
     @property
     def outstanding(self) -> bool:
-        """True while an answer is owed, a request is half read, or a tunnel stands."""
+        """True while an answer is owed or not yet taken, a request half read, a tunnel up."""
+        return self._busy or self._lingering or self._transport.get_write_buffer_size() > 0
+
+    @property
+    def _busy(self) -> bool:
         return bool(self._requests or self._reader.buffer) or self._tunnel is not None
 
     def close_if_idle(self, *, fresh: bool) -> None:
-        """Close where nothing is outstanding; ``fresh``: also where nothing has come yet.
+        """Close where no answer is owed; ``fresh``: also where nothing has come yet.
 
         Who has just connected is about to send a request, and could not send it again.
         """
-        if not self.outstanding and (fresh or self._served):
+        if not self._busy and not self._lingering and (fresh or self._served):
             self.close()
 
     def allow_reading(self, *, allowed: bool) -> None:
         """Stop or go on reading on behalf of the model server's side."""
+        if allowed is self._reading_allowed:
+            return
         self._reading_allowed = allowed
         self._settled = False
         self._regulate()
@@ -104,6 +108,14 @@ class Flow(asyncio.Protocol):
         """Close after what is written."""
         self._deaf = True
         self._transport.close()
+        self._watch_unsent()
+
+    def _watch_unsent(self) -> bool:
+        """See to it that what is written is taken, or given up; tell whether any of it is left."""
+        self._stalled_bytes = self._transport.get_write_buffer_size()
+        if self._stalled_bytes:
+            self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+        return self._stalled_bytes > 0
 
     def abort(self) -> None:
         """Break off with a reset, so that no part of an answer passes for the whole."""
@@ -119,11 +131,13 @@ class Flow(asyncio.Protocol):
         self._settled = False
         self._reader.take_rest()
         if not linger:
-            self._transport.close()
+            self.close()
             return
         self._lingering = True
-        self._transport.write_eof()
-        self._deadline.set_in(LINGER_S)
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+        if not self._watch_unsent():
+            self._deadline.set_in(LINGER_S)
 
     def _regulate(self) -> None:
         """Pause or resume reading, and set the deadline that the state asks for."""
@@ -138,7 +152,10 @@ class Flow(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
         self._settled = False
-        if self._lingering or self._write_paused or self._tunnel is not None:
+        if self._lingering or self._write_paused:
+            return
+        if self._tunnel is not None:
+            self._deadline.off()
             return
         if self._current is not None and self._reading_allowed:
             pause_s = BODY_PAUSE_TIMEOUT_S
@@ -152,14 +169,15 @@ class Flow(asyncio.Protocol):
             self._settled = self._reading and not self._reader.buffer
 
     def _on_deadline(self) -> None:
-        if self._write_paused:
-            left_bytes = self._transport.get_write_buffer_size()
+        left_bytes = self._transport.get_write_buffer_size()
+        ending = self._lingering or self._transport.is_closing()
+        if left_bytes and (self._write_paused or ending):
             if left_bytes < self._stalled_bytes:
                 self._stalled_bytes = left_bytes
                 self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
             else:
                 self.abort()
-        elif self._lingering:
+        elif ending:
             self.abort()
         elif self._current is not None:
             self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
@@ -168,7 +186,7 @@ class Flow(asyncio.Protocol):
         elif self._requests:
             self._deadline.set_in(IDLE_TIMEOUT_S)  # the core watches over what waits
         else:
-            idle_s = time.monotonic() - self._active_s
+            idle_s = self._loop.time() - self._active_s
             if idle_s < IDLE_TIMEOUT_S - 1:
                 self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
             else:

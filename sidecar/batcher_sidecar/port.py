@@ -19,7 +19,7 @@ class ClientRequest:
     """One request of a connection and its place in the order of answers."""
 
     # Defaults stand on the class, so that making one on the hot path sets only what differs.
-    pieces: list[bytes] | None = None
+    pieces: list[bytes | bytearray] | None = None
     """The body as far as it has come, while it is gathered."""
     received_bytes: int = 0
     reserved_bytes: int = 0

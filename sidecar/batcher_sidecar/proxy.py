@@ -120,6 +120,7 @@ class Forward:
         """The answer is complete."""
         if self._chunk_down:
             self._conn.write(b"0\r\n\r\n")
+        self._conn.allow_reading(allowed=True)  # what is left of the body holds nobody up now
         self._conn.end_answer(self._request)
 
     def on_lost(self, error: Unreachable | Broken) -> None:
@@ -133,6 +134,7 @@ class Forward:
 
     def _fail(self, error: Unreachable | Broken) -> None:
         reason = "unreachable" if isinstance(error, Unreachable) else "bad_answer"
+        self._conn.allow_reading(allowed=True)
         self._conn.refuse(self._request, refusal(reason, detail=str(error)))
 
     def on_tunnel(self, data: bytes) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batcher_sidecar.router import Route
 
 MAX_OUTSTANDING: Final = 16
+_SMALL_BYTES: Final = 4096
 
 
 class ClientConnection(Flow):
@@ -48,6 +49,7 @@ class ClientConnection(Flow):
 
     def eof_received(self) -> bool:
         """The client has ended its side, and with it, as far as can be known, its interest."""
+        self.close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -127,7 +129,7 @@ class ClientConnection(Flow):
         if isinstance(route, Batch):
             self._accept_candidate(request)
         elif isinstance(route, ForwardRoute):
-            self._active_s = self._port.last_request_s = time.monotonic()
+            self._port.last_request_s = time.monotonic()
             self._port.count_bypassed(route.reason)
             self._flush()
         elif isinstance(route, Probe):
@@ -140,7 +142,7 @@ class ClientConnection(Flow):
     def _accept_candidate(self, request: ClientRequest) -> None:
         """Gather the body of a predict request, if there is room for it."""
         now_s = time.monotonic()
-        self._active_s = self._port.last_request_s = now_s
+        self._port.last_request_s = now_s
         body_bytes = request.head.body_bytes
         if body_bytes:
             if not self._port.budget.reserve(body_bytes):
@@ -185,7 +187,7 @@ class ClientConnection(Flow):
             request.forward.body_end()
         elif gather:
             pieces, request.pieces = request.pieces or [], None
-            request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            request.body = b"".join(pieces)
             self._port.submit(request, time.monotonic())
 
     def _gather(self, request: ClientRequest, piece: bytes) -> bool:
@@ -202,7 +204,12 @@ class ClientConnection(Flow):
             request.reserved_bytes += len(piece)
         if request.pieces is None:
             request.pieces = []
-        request.pieces.append(piece)
+        if len(piece) >= _SMALL_BYTES:
+            request.pieces.append(piece)
+        elif request.pieces and isinstance(last := request.pieces[-1], bytearray):
+            last += piece
+        else:  # each small piece as an object would take many times its bytes
+            request.pieces.append(bytearray(piece))
         return True
 
     def _refuse_unreadable(self, refused: Refusal) -> None:
@@ -261,6 +268,8 @@ class ClientConnection(Flow):
         request.forward = None
         if request.unread:
             self._hear_no_more(request)
+        elif self._port.draining:
+            request.keep_alive = False  # its head may have gone before the drain
         self._done(request)
         self._flush()
 
@@ -268,7 +277,6 @@ class ClientConnection(Flow):
         """Switch to passing bytes; ``head`` is the complete head of the 101 answer."""
         self._port.count(self._requests.popleft(), 101)
         self._tunnel = tunnel
-        self._deadline.off()
         self._transport.write(head)
         if self._reader.buffer:
             tunnel.from_client(self._reader.take_rest())
@@ -276,7 +284,8 @@ class ClientConnection(Flow):
 
     def _ending(self, request: ClientRequest) -> bytes:
         """Return the end of a head: what becomes of the connection, and the blank line."""
-        if self._port.draining or not request.keep_alive:
+        last = self._port.draining and len(self._requests) == 1  # those behind it are answered too
+        if last or not request.keep_alive:
             request.keep_alive = False
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if request.head.http11 else b"Connection: keep-alive\r\n\r\n"
@@ -320,12 +329,15 @@ class ClientConnection(Flow):
         route = request.route
         if isinstance(route, ForwardRoute) and request.forward is None:
             request.forward = Forward(self._port.pool, self, request, upgrade=route.upgrade)
+            if self._write_paused:
+                request.forward.client_writable(writable=False)
             if request.unread:
                 self._start_body(request)
 
     def _done(self, request: ClientRequest) -> None:
         """Forget an answered request, and close after the last one."""
         self._requests.popleft()
+        self._active_s = self._loop.time()
         request.core = None  # it refers back: let both go without the garbage collector
         if request.reserved_bytes:
             self._port.budget.release(request.reserved_bytes)

@@ -34,6 +34,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_eof = False
         self._complete = False
         self._keep_alive = False
+        self._behind = False  # part of what was sent has not been taken yet
         self.reused = False
         self.idle_since_s = 0.0
 
@@ -57,12 +58,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Stop reading."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def abandon(self) -> None:
@@ -146,11 +147,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The model server reads too slowly."""
+        self._behind = True
         if self._exchange is not None:
             self._exchange.sink.on_upstream_writable(writable=False)
 
     def resume_writing(self) -> None:
         """The model server reads again."""
+        self._behind = False
         if self._exchange is not None:
             self._exchange.sink.on_upstream_writable(writable=True)
 
@@ -215,7 +218,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
         exchange.finished()
-        if self._keep_alive and not self._until_eof and not exchange.body_open:
+        sent = not exchange.body_open and not self._behind
+        if self._keep_alive and not self._until_eof and sent:
             self._pool.put_back(self)
         else:
             self.close()

@@ -53,7 +53,7 @@ class Exchange:
     """One request to the model server and its answer. Made by ``UpstreamPool``."""
 
     __slots__ = (
-        "_conn", "_paused", "_pool", "_replayable", "_retried", "_sent", "_sent_s",
+        "_conn", "_held", "_paused", "_pool", "_replayable", "_retried", "_sent", "_sent_s",
         "body_open", "ended", "method", "raw", "sink",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Exchange:
         self._sent_s = 0.0
         self._conn: UpstreamConnection | None = None
         self._paused = False
+        self._held = False  # the rest of the body waits for the connection
         self.ended = False
 
     def write(self, data: bytes) -> None:
@@ -80,6 +81,9 @@ class Exchange:
             self._conn.write(data)
         elif not self.ended:
             self._sent = [*self._sent, data]
+            if not self._held:
+                self._held = True
+                self.sink.on_upstream_writable(writable=False)
 
     def end_body(self) -> None:
         """The last byte of the body has been given to ``write``."""
@@ -110,6 +114,9 @@ class Exchange:
         """A connection is there: send."""
         self._conn = conn
         self._sent_s = time.monotonic()
+        if self._held:
+            self._held = False
+            self.sink.on_upstream_writable(writable=True)
         conn.send(self, self._sent)
         if self._paused:
             conn.pause_reading()
@@ -117,8 +124,10 @@ class Exchange:
             self._sent = ()
 
     def finished(self) -> None:
-        """The answer is complete; the connection has gone back to the pool or closed."""
+        """The answer is complete; the connection goes back to the pool or is closed."""
         self.ended = True
+        if self._paused and self._conn is not None:
+            self._conn.resume_reading()  # it may serve another
         self._conn = None
         self._sent = ()
 

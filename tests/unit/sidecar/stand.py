@@ -1,0 +1,72 @@
+"""A data port and its model server in the test's own loop."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from batcher_contract import BatcherSettings
+from batcher_sidecar.codecs import Codec
+from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.config import SidecarConfig
+from batcher_sidecar.dataport import SidecarPort
+from batcher_sidecar.metrics import Metrics
+from batcher_sidecar.upstream import UpstreamPool
+from tests.sidecar.kit.answers import echo
+from tests.sidecar.kit.client import Client, connect
+from tests.sidecar.kit.process import free_port
+from tests.sidecar.kit.scripted import ScriptedModel
+from tests.sidecar.kit.tcp import let_the_loop_turn
+
+__all__ = ["Stand", "standing"]
+
+
+class Stand:
+    """What `standing` set up, and clients in front."""
+
+    def __init__(
+        self,
+        model: ScriptedModel,
+        port: SidecarPort,
+        port_number: int,
+        advance: Callable[[float], None] | None,
+    ) -> None:
+        self.model = model
+        self.port = port
+        self._port_number = port_number
+        self._advance = advance
+        self.clients: list[Client] = []
+
+    async def connect(self) -> Client:
+        self.clients.append(await connect(self._port_number))
+        return self.clients[-1]
+
+    async def pass_s(self, seconds: float) -> None:
+        """Let time pass, a step at a time, since timers are set again when they fire."""
+        assert self._advance is not None, "the clock does not move"
+        for _ in range(round(seconds / 10)):
+            self._advance(10)
+            await let_the_loop_turn()
+
+
+@asynccontextmanager
+async def standing(
+    advance: Callable[[float], None] | None = None,
+    codec: Codec | None = None,
+    settings: BatcherSettings | None = None,
+) -> AsyncIterator[Stand]:
+    """Set all up; `advance` moves the clock, where the test has made it movable."""
+    async with ScriptedModel(echo) as model:
+        config = SidecarConfig(
+            settings=settings or BatcherSettings(max_batch_size=1),
+            enable_batcher=True,
+            component_port=model.port,
+            port=free_port(),
+        )
+        pool = UpstreamPool(config.component_host, config.component_port)
+        port = SidecarPort(config, codec or V1Codec("shape"), pool, Metrics())
+        await port.listen("127.0.0.1", config.port)
+        stand = Stand(model, port, config.port, advance)
+        yield stand
+        for client in stand.clients:
+            client.abort()
+        await port.close()
+        await pool.close()
