@@ -35,6 +35,7 @@ class Lifecycle:
         self._drain_timeout_s = drain_timeout_s
         self._loop = asyncio.get_running_loop()
         self._drain_began_s = 0.0
+        self._hooks = 0  # that are being answered
         self._undrain: asyncio.TimerHandle | None = None
         self.terminating = asyncio.Event()
         """SIGTERM or SIGINT has come."""
@@ -85,6 +86,7 @@ class Lifecycle:
             self._undrain.cancel()
             self._undrain = None
         self._begin_drain()
+        self._hooks += 1
         try:
             if not await self._probe.check():
                 return "the model server is not ready: nothing to wait for"
@@ -93,7 +95,8 @@ class Lifecycle:
             await self._port.until_answered(left_s)
             return "drained"
         finally:
-            if not self.terminating.is_set():
+            self._hooks -= 1
+            if not self._hooks and not self.terminating.is_set():
                 self._undrain = self._loop.call_later(UNDRAIN_AFTER_S, self._call_off_drain)
 
     async def _until_quiet(self) -> None:
