@@ -70,6 +70,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         431,
         "chunk extensions or trailers exceed {limit_bytes} bytes; leave them out",
     ),
+    "internal": (500, "the sidecar failed at this request; its log has the details"),
     "method": (501, "unknown method; use a registered HTTP method"),
     "bad_answer": (502, "no usable answer from the model server: {detail}; see its log"),
     "unreachable": (

@@ -19,6 +19,7 @@ from batcher_sidecar.core import (
     Arrived,
     Batcher,
     Cancel,
+    Command,
     Draining,
     Event,
     Fail,
@@ -56,14 +57,18 @@ _TIMER_SLACK_MS: Final = 0.02
 
 
 class _Answer:
-    """A call's whole answer as the model server gave it; ``fields`` names the call's batch."""
+    """A call's whole answer as the model server gave it.
 
-    __slots__ = ("body", "fields", "head")
+    ``fields`` names the call's batch; ``shared`` tells whether it is that of several members.
+    """
 
-    def __init__(self, head: ResponseHead, body: bytes, fields: bytes) -> None:
+    __slots__ = ("body", "fields", "head", "shared")
+
+    def __init__(self, head: ResponseHead, body: bytes, fields: bytes, *, shared: bool) -> None:
         self.head = head
         self.body = body
         self.fields = fields
+        self.shared = shared
 
 
 class _BatchCall:
@@ -114,7 +119,8 @@ class _BatchCall:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             fields = self.fields(self.call.instances)
-            self._runtime.answered(self, _Answer(self._head, body, fields))
+            shared = len(self.call.members) > 1
+            self._runtime.answered(self, _Answer(self._head, body, fields, shared=shared))
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""
@@ -176,6 +182,10 @@ class Runtime:
         except Bypass as bypass:
             client.conn.forward_instead(client, bypass.reason)
             return
+        except Exception as error:
+            self._report(error)
+            client.conn.refuse(client, refusal("internal"))
+            return
         client.parsed = parsed
         client.core = Request(
             (route.key, parsed.key),
@@ -207,7 +217,11 @@ class Runtime:
         now_s = time.monotonic()
         call = batch_call.call
         self._metrics.upstream_seconds.observe(now_s - call.sent_s)
-        event = self._judge(batch_call, answer, now_s)
+        try:
+            event = self._judge(batch_call, answer, now_s)
+        except Exception as error:
+            self._report(error)
+            event = Failed(call, refusal("internal"), isolable=False)
         self._end(batch_call)
         self._handle(event, now_s)
         call.payload = None
@@ -265,19 +279,37 @@ class Runtime:
         if now_s is None:
             now_s = time.monotonic()
         for command in self._batcher.handle(event, now_s):
-            match command:
-                case Answer():
-                    self._answer(command)
-                case Send():
-                    self._send(command.call, now_s)
-                case WakeAt():
-                    self._wake_at(command.when_s, now_s)
-                case Fail():
-                    self._fail(command)
-                case Refuse():
-                    self._refuse(command)
-                case Cancel():
-                    self._cancel(command.call)
+            try:
+                match command:
+                    case Answer():
+                        self._answer(command)
+                    case Send():
+                        self._send(command.call, now_s)
+                    case WakeAt():
+                        self._wake_at(command.when_s, now_s)
+                    case Fail():
+                        self._fail(command)
+                    case Refuse():
+                        self._refuse(command)
+                    case Cancel():
+                        self._cancel(command.call)
+            except Exception as error:
+                self._contain(command, error)
+
+    def _contain(self, command: Command, error: Exception) -> None:
+        """Let an unexpected error harm those alone whom the command was about."""
+        self._report(error)
+        if isinstance(command, Send):
+            if command.call.payload is not None:
+                self._end(command.call.payload)
+            self._handle(Failed(command.call, refusal("internal"), isolable=False))
+        elif isinstance(command, Answer | Fail | Refuse):
+            command.request.payload.conn.abort()
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler(
+            {"message": "unexpected error in a predict request", "exception": error}
+        )
 
     def _send(self, call: Call, now_s: float) -> None:
         clients: list[ClientRequest] = [member.payload for member in call.members]
@@ -330,18 +362,19 @@ class Runtime:
         client.conn.respond(client, 200, head, body)
 
     def _fail(self, command: Fail) -> None:
-        call, client, failure = command.call, command.request.payload, command.failure
+        client, failure = command.request.payload, command.failure
         if isinstance(failure, Refusal):
             client.conn.refuse(client, failure)
         elif isinstance(failure, _Answer):
             head, body = failure.head, failure.body
-            lines = b"HTTP/1.1 %d %b\r\n%b%bContent-Length: %d\r\n" % (
+            lines = b"HTTP/1.1 %d %b\r\n%b%b" % (
                 head.status,
                 head.reason,
-                downward_failure(head, shared=len(call.members) > 1),
+                downward_failure(head, shared=failure.shared),
                 failure.fields,
-                len(body),
             )
+            if head.status not in (204, 304):  # RFC 9110 section 8.6
+                lines += b"Content-Length: %d\r\n" % len(body)
             client.conn.respond(client, head.status, lines, body)
 
     def _refuse(self, command: Refuse) -> None:

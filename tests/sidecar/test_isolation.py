@@ -181,6 +181,24 @@ async def test_a_fifth_of_all_calls_refills_the_budget(make_rig: RigFactory) -> 
     assert await extra_calls("/refilled:predict") == 2
 
 
+async def test_what_several_share_holds_no_cookie_when_the_budget_is_spent(
+    make_rig: RigFactory,
+) -> None:
+    rig = await make_rig("--max-batchsize", "64", *LONG)
+    rig.model.otherwise = says(500, FAILURE, (("Set-Cookie", "session=1"), ("X-Why", "row")))
+    await rig.answers(*[await rig.send(predict([row])) for row in range(64)])
+    before = len(rig.model.calls)
+    while True:
+        clients = [await rig.send(predict([7] * 32, "/spent:predict")) for _ in range(2)]
+        responses = await rig.answers(*clients)
+        if len(rig.model.calls) == before + 1:
+            break
+        before = len(rig.model.calls)
+    for response in responses:
+        assert response.header("X-Why") == "row"
+        assert response.named("Set-Cookie") == []
+
+
 async def test_halves_keep_their_members_deadlines(make_rig: RigFactory) -> None:
     flags = ("--timeout", "1", "--max-latency", "900")
     rig = await make_rig("--max-batchsize", "4", *flags)
@@ -247,6 +265,7 @@ async def test_single_culprits_do_not_stop_a_key_from_being_batched(make_rig: Ri
         (302, (("Location", "http://elsewhere/"),), b"moved"),
         (400, (("Content-Type", "text/plain"), ("X-Why", "a"), ("X-Why", "b")), b"no \xff\x00"),
         (404, (("Content-Type", "application/json"),), b'{"error":"no model"}'),
+        (204, (), b""),
         (418, (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("ETag", '"e"')), b""),
         (429, (("Retry-After", "11"),), b"slow down"),
         (500, (("Content-Encoding", "gzip"),), b"\x1f\x8bnot really"),
@@ -261,6 +280,7 @@ async def test_a_batch_of_one_is_transparent(
     rig.model.otherwise = says(status, body, headers)
     response = await rig.ask(predict([1]))
     assert (response.status, response.body) == (status, body)
+    assert response.named("Content-Length") == ([] if status == 204 else [str(len(body))])
     for name, _ in headers:
         assert response.named(name) == [value for key, value in headers if key == name]
     assert len(rig.model.calls) == 1

@@ -103,6 +103,7 @@ class V1Codec:
                 rest = _rest(fields)
             except msgspec.ValidationError:
                 rows, rest = _read_uncommon_request(body)
+            signatures = [row_signature(bytes(row), self._row_mode) for row in rows]
         except UnicodeDecodeError as error:
             raise BadRequest(
                 f"{UNREADABLE}: not UTF-8 at byte {error.start}; send JSON in UTF-8"
@@ -115,8 +116,7 @@ class V1Codec:
             raise BadRequest(f"{UNREADABLE}: {error}; send one JSON object") from None
         if not rows:
             raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
-        mode = self._row_mode
-        return V1Request(body, rows, [row_signature(bytes(row), mode) for row in rows], rest)
+        return V1Request(body, rows, signatures, rest)
 
     def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
         """Make one body; a member that travels alone and whole goes as it came."""
@@ -152,17 +152,17 @@ class V1Codec:
                 rows = _decode_rows(others.pop("predictions"))
                 others.pop("message", None)  # of a batcher behind us: ours take their place
                 others.pop("batchId", None)
+            total = sum(counts)
+            if len(rows) == total and len(counts) > 1:
+                return _divide(rows, others, counts)
         except KeyError:
             raise Unsplittable("the answer has no `predictions`") from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Unsplittable(
                 f"the answer is no JSON object with `predictions`: {error}"
             ) from None
-        total = sum(counts)
         if len(rows) != total:
             raise Unsplittable(f"the answer has {len(rows)} predictions for {total} instances")
-        if len(counts) > 1:
-            return _divide(rows, others, counts)
         rest = [(name, bytes(raw)) for name, raw in others.items()]
         return [b"[%b]%b}" % (b",".join(rows), _render(rest))], 0
 

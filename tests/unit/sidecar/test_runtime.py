@@ -1,0 +1,85 @@
+"""What a fault of our own may do: fail the requests it is about, and none of the others."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import pytest
+
+from batcher_contract import BatcherSettings
+from batcher_sidecar.codecs.base import Body, Bypass, Piece
+from batcher_sidecar.codecs.v1 import V1Codec, V1Request
+from tests.sidecar.kit.client import predict
+from tests.unit.sidecar.stand import standing
+
+STUMBLE = b"stumble"
+
+
+class Faulty(V1Codec):
+    """Breaks down in one of its steps over rows that ask for it."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__("shape")
+        self._step = step
+
+    def _pass(self, step: str, data: Body) -> None:
+        if step == self._step and STUMBLE in data:
+            raise ZeroDivisionError(step)
+
+    def parse(self, body: Body) -> V1Request:
+        self._pass("parse", body)
+        return super().parse(body)
+
+    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
+        pieces = super().join(members, rows)
+        self._pass("join", b"".join(pieces))
+        return pieces
+
+    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
+        self._pass("split", body)
+        return super().split(body, counts)
+
+    def answer(self, parts: Sequence[bytes], batch_id: bytes) -> bytes:
+        self._pass("answer", parts[0])
+        return super().answer(parts, batch_id)
+
+
+def told() -> list[BaseException]:
+    """Exceptions that the running loop is told of from now on."""
+    errors: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    return errors
+
+
+@pytest.mark.parametrize("step", ["parse", "join", "split"])
+async def test_a_fault_of_our_own_is_answered_with_500_and_told(step: str) -> None:
+    errors = told()
+    async with standing(codec=Faulty(step)) as stand:
+        client = await stand.connect()
+        assert (await client.ask(predict(["stumble"]))).status == 500
+        assert (await client.ask(predict(["walk"]))).predictions == ["walk"]
+        assert stand.port.budget.used_bytes == 0
+    assert [str(error) for error in errors] == [step]
+
+
+async def test_a_fault_in_one_members_answer_harms_no_other_member() -> None:
+    errors = told()
+    settings = BatcherSettings(max_batch_size=2)
+    async with standing(codec=Faulty("answer"), settings=settings) as stand:
+        unlucky, other = await stand.connect(), await stand.connect()
+        unlucky.send(predict(["stumble"]))
+        await unlucky.drained()
+        other.send(predict(["walk"]))
+        assert (await other.response()).predictions == ["walk"]
+        await unlucky.expect_end()
+        assert stand.port.budget.used_bytes == 0
+    assert [str(error) for error in errors] == ["answer"]
+
+
+def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> None:
+    codec = V1Codec("shape")
+    for depth in range(800, 1000):
+        body = b'{"instances":[' + b'{"a":' * depth + b"1" + b"}" * depth + b"]}"
+        with contextlib.suppress(Bypass):
+            assert codec.parse(body).instances == 1
