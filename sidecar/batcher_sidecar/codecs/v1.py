@@ -51,6 +51,7 @@ _decode_rows = msgspec.json.Decoder(list[Raw]).decode
 _encode_name = msgspec.json.encode
 _SCALAR_START = frozenset(b'"-0123456789tfn')
 _CONSTANT = re.compile(rb"NaN|Infinity")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Rows of at least two dimensions: `instances` opens with three brackets or more.
 _TENSOR_OPENING = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[(\s*\[\s*\[)')
 _LARGE_BYTES: Final = 64 * 1024
@@ -113,6 +114,8 @@ class V1Codec:
         except msgspec.DecodeError as error:
             if _CONSTANT.search(body):
                 raise Bypass("nan") from None
+            if _SURROGATE.search(body):
+                raise Bypass("surrogate") from None
             raise BadRequest(f"{UNREADABLE}: {error}; send one JSON object") from None
         if not rows:
             raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
