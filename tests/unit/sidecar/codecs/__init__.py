@@ -1,0 +1,1 @@
+"""Unit tests of protocols as functions over bytes."""
