@@ -1,0 +1,94 @@
+"""The fuzzer: it finds nothing in a few seconds, and finds what is broken on purpose."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.core import ByteBudget
+from batcher_sidecar.http1 import chunked
+from batcher_sidecar.runtime import Runtime
+from tests.fuzz.__main__ import TARGETS, main
+from tests.fuzz.engine import Fuzzer
+
+SEED = 1
+
+_split = V1Codec.split
+_join = V1Codec.join
+
+
+def swapped_split(
+    codec: V1Codec, body: bytes, counts: Sequence[int]
+) -> tuple[Sequence[bytes], int]:
+    """Give each member the part of another."""
+    parts, dropped = _split(codec, body, counts)
+    return parts[::-1], dropped
+
+
+def lossy_join(codec: V1Codec, members: Sequence[Any], rows: tuple[int, int] | None) -> Any:
+    """Forget the last member of a batch."""
+    return _join(codec, members[: max(1, len(members) - 1)], rows)
+
+
+def no_release(budget: ByteBudget, size_bytes: int) -> None:
+    """Keep what was reserved."""
+
+
+def forget_nobody(runtime: Runtime, client: object) -> None:
+    """Let those who left stay in the queue."""
+
+
+BROKEN: Sequence[tuple[str, Any, str, Any]] = [
+    ("codec", V1Codec, "split", swapped_split),
+    ("codec", V1Codec, "join", lossy_join),
+    ("port", V1Codec, "split", swapped_split),
+    ("port", ByteBudget, "release", no_release),
+    ("port", Runtime, "left", forget_nobody),
+    ("reader", chunked, "_TRAILER_LINE", re.compile(rb"[^\r\n]*\r\n")),
+]
+
+
+def test_a_few_seconds_find_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["--seconds", "5", "--seed", str(SEED), "--out", str(tmp_path)])
+    assert status == 0, capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_case_depends_on_seed_and_number_alone_and_can_be_written_down(name: str) -> None:
+    target = TARGETS[name]
+    for number in range(30):
+        case = Fuzzer([target], SEED).case(target, number)
+        assert Fuzzer([target], SEED).case(target, number) == case
+        assert Fuzzer([target], SEED + 1).case(target, number) != case
+        assert target.decode(json.loads(json.dumps(target.encode(case)))) == case
+
+
+@pytest.mark.parametrize(("target", "owner", "name", "broken"), BROKEN)
+def test_what_is_broken_is_found_kept_and_replayed(
+    target: str,
+    owner: Any,
+    name: str,
+    broken: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--seconds", "30", "--seed", str(SEED), "--target", target]
+    arguments += ["--out", str(tmp_path), "--shrink-seconds", "0.5"]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, broken)
+        assert main(arguments) == 1
+        output = capsys.readouterr().out
+        (kept,) = tmp_path.iterdir()
+        assert f"seed {SEED}\n" in output
+        assert f"--replay {kept}\n" in output
+        assert main(["--replay", str(kept)]) == 1
+    fault = json.loads(kept.read_text())["fault"]
+    assert fault in output
+    assert fault in capsys.readouterr().out
+    assert main(["--replay", str(kept)]) == 0
