@@ -1,0 +1,1 @@
+"""Unit tests of reading and writing HTTP/1.1."""
