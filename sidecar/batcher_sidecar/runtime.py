@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 import uuid
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
-    from batcher_sidecar.router import Batch as BatchRoute
 
 _ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
 """Statuses that one member's request may have caused (rule 9)."""
@@ -88,7 +87,7 @@ class _BatchCall:
         self.counted_bytes = 0
         self.exchange: Exchange | None = None
         self.answer_head = b""
-        self.timing = ""
+        self.timing = b""
 
     def fields(self, size: int) -> bytes:
         """Return the header lines that name the batch."""
@@ -173,7 +172,7 @@ class Runtime:
 
     def submit(self, client: ClientRequest, now_s: float) -> None:
         """Take a complete predict request; its answer goes to its connection."""
-        route = cast("BatchRoute", client.route)
+        route: Any = client.route  # a BatchRoute: no other is submitted
         try:
             parsed = self._codec.parse(client.body or b"")
         except BadRequest as error:
@@ -253,7 +252,7 @@ class Runtime:
             self._metrics.field_dropped()
         shared = len(call.members) > 1
         size = call.members[0].instances if call.rows is not None else sum(counts)
-        batch_call.timing = f", model;dur={(now_s - call.sent_s) * 1000:.1f}\r\n"
+        batch_call.timing = b", model;dur=%.1f\r\n" % ((now_s - call.sent_s) * 1000)
         batch_call.answer_head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b%b" % (
             self._codec.content_type,
             downward_batch(head, shared=shared),
@@ -357,8 +356,12 @@ class Runtime:
         client = request.payload
         body = self._codec.answer(command.parts, batch_call.batch_id)
         queue_ms = (command.call.sent_s - request.arrived_s) * 1000
-        timing = f"Server-Timing: queue;dur={queue_ms:.1f}{batch_call.timing}"
-        head = batch_call.answer_head + f"{timing}Content-Length: {len(body)}\r\n".encode()
+        head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
+            batch_call.answer_head,
+            queue_ms,
+            batch_call.timing,
+            len(body),
+        )
         client.conn.respond(client, 200, head, body)
 
     def _fail(self, command: Fail) -> None:

@@ -24,6 +24,7 @@ _SCALARS = {
     ord("-"): "n",
 } | dict.fromkeys(b"0123456789", "n")
 
+_QUOTE, _COMMA, _BRACKET, _BRACE = b'",[{'
 _OPENING = re.compile(rb"[\[\s]*")
 _MAX_DEPTH = 16
 _CLOSINGS = [re.compile(rb"\]" + rb"\s*\]" * (level - 1)) for level in range(1, _MAX_DEPTH)]
@@ -38,26 +39,24 @@ def row_signature(row: bytes, mode: RowSignature, depth: int = 0) -> str:
     ``mode`` ``shape`` counts lengths, ``type`` does not (for models that pad).
     """
     first = row[0]
+    plain = first == _BRACKET and _QUOTE not in row and _BRACE not in row
+    if plain and mode == "shape":
+        leaf = _SCALARS.get(row[1])
+        if leaf is not None:  # a flat array, the commonest row of all
+            return f"[{row.count(_COMMA) + 1}{leaf}"
     scalar = _SCALARS.get(first)
     if scalar is not None:
         return scalar
     if depth >= _MAX_DEPTH:
         return "…"
-    if first == 0x7B:
-        fields = sorted(_decode_dict(row).items())
-        return "{{{}}}".format(
-            ",".join(
-                [
-                    f"{name!r}:{row_signature(bytes(value), mode, depth + 1)}"
-                    for name, value in fields
-                ]
-            )
-        )
-    if b'"' not in row and b"{" not in row:
-        leaf = _SCALARS.get(row[1])
-        if leaf is not None and mode == "shape":  # a flat array, the commonest row of all
-            return f"[{row.count(b',') + 1}{leaf}"
+    if plain:
         return _plain_array(row, mode)
+    if first == _BRACE:
+        fields = sorted(_decode_dict(row).items())
+        inner = ",".join(
+            [f"{name!r}:{row_signature(bytes(value), mode, depth + 1)}" for name, value in fields]
+        )
+        return "{" + inner + "}"
     elements = _decode_list(row)
     if not elements:
         return "[0" if mode == "shape" else "["
