@@ -46,6 +46,7 @@ class Flow(asyncio.Protocol):
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
         self._served = False  # a request has come
+        self._head_begun = False  # part of a head has come, and the deadline is its own
         self._active_s = loop.time()  # when the last answer was complete
         self._settled = True  # reading, nothing half read, and only the idle deadline running
         self._deadline = Deadline(loop, self._on_deadline)
@@ -62,7 +63,7 @@ class Flow(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take its answers."""
         self._write_paused = True
-        self._settled = False
+        self._settled = self._head_begun = False
         self._watch_unsent()
         self._tell_writable(writable=False)
 
@@ -157,13 +158,16 @@ class Flow(asyncio.Protocol):
         if self._tunnel is not None:
             self._deadline.off()
             return
+        head_begun, self._head_begun = self._head_begun, False
         if self._current is not None and self._reading_allowed:
             pause_s = BODY_PAUSE_TIMEOUT_S
             if self._current.forward is None:
                 pause_s = min(pause_s, self._body_ends_s - self._loop.time())
             self._deadline.set_in(pause_s)
         elif self._reader.buffer and not self._requests:
-            self._deadline.tighten_to(HEAD_TIMEOUT_S)
+            self._head_begun = True
+            if not head_begun:  # else its time is running
+                self._deadline.set_in(HEAD_TIMEOUT_S)
         else:
             self._deadline.set_in(IDLE_TIMEOUT_S)
             self._settled = self._reading and not self._reader.buffer

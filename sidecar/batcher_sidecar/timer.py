@@ -29,10 +29,6 @@ class Deadline:
         """Call back in ``delay_s`` seconds, not at the time set before."""
         self._set(self._loop.time() + delay_s)
 
-    def tighten_to(self, delay_s: float) -> None:
-        """Call back in ``delay_s`` seconds unless an earlier time is set."""
-        self._set(min(self._when_s, self._loop.time() + delay_s))
-
     def off(self) -> None:
         """Do not call back."""
         self._when_s = _NEVER_S

@@ -65,6 +65,7 @@ class Caller:
         """It has closed its own end."""
         self.left_s: float | None = None
         """When it closed or half-closed its own end, while all it had sent could be seen."""
+        self._half_closed = False
         self._loop = loop
         self._data = b"".join([message.data.encode("latin-1") for message in script.messages])
         sizes = [len(message.data) for message in script.messages]
@@ -92,7 +93,7 @@ class Caller:
 
     def _send_pieces(self, cuts: list[tuple[int, int]]) -> None:
         """Send up to the first cut, then wait."""
-        if self.link is None or self.left:
+        if self.link is None or self.left or self._half_closed:
             return
         offset, wait_ms = cuts.pop(0)
         self.link.send(self._data[self.sent_bytes : offset])
@@ -112,6 +113,7 @@ class Caller:
                 self.link.read_on(wanted=control == "resume")
             case "half_close":
                 self._note_leaving()
+                self._half_closed = True
                 self.link.end()
             case "close":
                 self._note_leaving()

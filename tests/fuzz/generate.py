@@ -68,12 +68,22 @@ _LONG_MS: Final = (9_000, 11_000, 29_000, 31_000, 61_000)
 def scenario(rng: random.Random) -> Scenario:
     """Make a scenario."""
     calm = rng.random() < 0.35  # honest model server and default limits: answers are known
-    made = Scenario([_client(rng, number, calm) for number in range(rng.choice((1, 1, 2, 3, 4)))])
+    alike = rng.random() < 0.08
+    count = rng.choice((1, 1, 2, 3, 4))
+    made = Scenario([_client(rng, number, calm, alike=alike) for number in range(count)])
     made.behaviours = [_good(rng) if calm else _any(rng) for _ in range(rng.choice((0, 1, 2, 5)))]
     made.settings = _settings(rng, calm)
     made.window_bytes = rng.choice((65536, 65536, 4096, 64, 1))
+    if sum(len(message.data) for client in made.clients for message in client.messages) > 5_000:
+        made.window_bytes = max(made.window_bytes, 256)
     made.high_water_bytes = rng.choice((65536, 65536, 4096, 64, 0))
     made.probe_ms = rng.choice((0, 0, 5, 1000))
+    if alike and not calm:  # batches are taken apart again and again
+        for behaviour in made.behaviours:
+            behaviour.do, behaviour.poison = "echo", rng.choice((1, 2, 7))
+            behaviour.status = rng.choice((400, 500))
+    if rng.random() < 0.05:
+        made.stop_ms = rng.choice((0, 1, 5, 6, 50, 1000, 5000))
     if not calm:
         if rng.random() < 0.3:
             made.connects = [rng.choice((0, 0, 1, 30, 4000, -1, -2)) for _ in range(3)]
@@ -84,9 +94,11 @@ def scenario(rng: random.Random) -> Scenario:
     return made
 
 
-def _client(rng: random.Random, number: int, calm: bool) -> Client:
+def _client(rng: random.Random, number: int, calm: bool, *, alike: bool) -> Client:
     writer = Writer(rng, number)
-    if rng.random() < 0.6:
+    if alike:
+        messages = [writer.plain() for _ in range(rng.choice((5, 20, 50)))]
+    elif rng.random() < 0.6:
         if rng.random() < 0.08:
             messages = [writer.tunnel()]
         else:
@@ -98,13 +110,17 @@ def _client(rng: random.Random, number: int, calm: bool) -> Client:
         messages = [writer.hostile() for _ in range(rng.choice((1, 1, 2, 4)))]
     client = Client(messages, number, start_ms=rng.choice((0, 0, 0, 1, 5, 100, 4100)))
     apart = rng.random() < 0.2  # each message when the one before may have been answered
-    for number, message in enumerate(messages):
+    for message in messages:
         places = cuts(rng, len(message.data)) if rng.random() < 0.5 else []
-        if apart and number:
+        if apart and message is not messages[0]:
             places.insert(0, 0)
         message.cuts = [(place, rng.choice(_WAITS_MS)) for place in places]
         if places and not calm and rng.random() < 0.02:
             message.cuts[-1] = (places[-1], rng.choice(_LONG_MS))
+    if len(messages) > 2 and rng.random() < 0.1:
+        # In use for as long as a connection may be idle, with something on its way just then.
+        messages[1].cuts.insert(0, (0, 310_000))
+        messages[2].cuts.insert(0, (0, 310_000 - rng.choice((0, 1, 5, 60))))
     if rng.random() < 0.2:
         client.controls = _controls(rng)
     return client

@@ -70,14 +70,28 @@ def _value(rng: random.Random, depth: int) -> str:
     return "{" + gap + f",{gap}".join(fields) + "}"
 
 
+def _tensor(rng: random.Random) -> str:
+    """Write an array of arrays of numbers, mostly an even one."""
+    width, depth = rng.choice((1, 2, 3)), rng.choice((1, 2, 3))
+    value = rng.choice(("1", "-0.5", "1e5", "true", "null"))
+    for _ in range(depth):
+        value = "[" + ",".join([value] * width) + "]"
+        width = rng.choice((0, 1, 2, 3)) if rng.random() < 0.1 else width
+    return value
+
+
 def _rows(rng: random.Random, count: int) -> str:
     gap = rng.choice(_SPACES)
     depth = rng.choice((0, 0, 1, 2, 4))
-    if rng.random() < 0.7:  # alike, so that they can share a batch
+    if rng.random() < 0.2:
+        rows = [_tensor(rng)] * count
+    elif rng.random() < 0.7:  # alike, so that they can share a batch
         row = _value(rng, depth)
         rows = [row] * count
     else:
         rows = [_value(rng, depth) for _ in range(count)]
+    if rng.random() < 0.01:  # large, without a row that is
+        gap = " " * 70_000
     return f"[{gap}" + f",{gap}".join(rows) + f"{gap}]"
 
 

@@ -34,6 +34,7 @@ _GROUPS: Final = (
     _Group("/v1/models/m:predict", '"signature_name":"s"'),
     _Group("/v1/models/m:predict", '"parameters": {"k": [1, "é"]}, "z" :null'),
     _Group("/any/thing%3Apredict"),
+    _Group("/v1/models/t:predict"),
 )
 _LINES: Final = (
     "Content-Type: application/json", "Accept: */*", "User-Agent: fuzz", "Cookie: a=b; c=d",
@@ -53,13 +54,18 @@ class Writer:
         self._client = client
         self._written = 0
 
+    def plain(self) -> Message:
+        """Write a predict request that may share a batch with all others like it."""
+        self._written += 1
+        return self._predict(0)
+
     def honest(self) -> Message:
         """Write a request whose answer is known."""
         rng = self._rng
         self._written += 1
         kind = rng.random()
         if kind < 0.62:
-            return self._predict()
+            return self._predict(rng.choice((0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 6)))
         if kind < 0.82:
             return self._forward()
         if kind < 0.91:
@@ -110,6 +116,8 @@ class Writer:
                 return [[own], [-1e-7]]
             case 5:
                 return own
+            case 6:
+                return [[own, 2], [3, 4]]
             case _:
                 padding = self._rng.choice(("", "", "", '"\\é', "," * 50, "x" * 3000))
                 return str(own) + padding
@@ -118,15 +126,16 @@ class Writer:
         rng = self._rng
         separators = rng.choice(((",", ":"), (", ", ": "), (" ,\n", "\t:")))
         text = json.dumps(rows, separators=separators, ensure_ascii=rng.random() < 0.5)
+        if rng.random() < 0.03:  # large, without a row that is
+            text = text.replace("[", "[" + " " * 70_000, rng.choice((1, 2)))
         name = "instances" if rng.random() < 0.9 else "inst\\u0061nces"
         parts = [f'"{name}":{text}']
         if _GROUPS[group].fields:
             parts.insert(rng.randint(0, 1), _GROUPS[group].fields)
         return ("{" + ",".join(parts) + "}" + rng.choice(("", "", "\n"))).encode()
 
-    def _predict(self) -> Message:
+    def _predict(self, group: int) -> Message:
         rng = self._rng
-        group = rng.choice((0, 0, 0, 0, 1, 2, 3, 4, 5))
         rows = [self._row(group, number) for number in range(rng.choice((1, 1, 1, 2, 3, 8)))]
         data, closes = self._request(
             "POST", _GROUPS[group].target, self._rows_body(group, rows)

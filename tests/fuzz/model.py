@@ -65,6 +65,7 @@ class Model:
         self.faults: list[Fault] = []
         self._scenario = scenario
         self._connections: list[_Connection] = []
+        self._closed = False
         loop.connect = self._connect
 
     async def _connect(self, factory: Any) -> tuple[Link, Any]:
@@ -73,7 +74,7 @@ class Model:
         connection = _Connection(self)
         self._connections.append(connection)
         delay_ms = scenario.connects[number % len(scenario.connects)] if scenario.connects else 0
-        if delay_ms == -1:
+        if delay_ms == -1 or self._closed:
             raise ConnectionRefusedError(111, "Connection refused")
         await asyncio.sleep(delay_ms / 1000 if delay_ms >= 0 else 3600)
         link = connection.link = Link(
@@ -86,8 +87,12 @@ class Model:
         protocol = factory()
         made = self.loop.create_future()
         link.open(protocol)
-        self.loop.call_soon(made.set_result, None)
-        await made
+        self.loop.call_soon(_finish, made)
+        try:
+            await made
+        except asyncio.CancelledError:
+            link.abort()
+            raise
         return link, protocol
 
     def behaviour(self) -> Behaviour:
@@ -96,17 +101,15 @@ class Model:
         return behaviours[len(self.calls) % len(behaviours)] if behaviours else _PLAIN
 
     def close(self) -> None:
-        """Leave all connections."""
+        """Leave all connections and accept no more."""
+        self._closed = True
         for connection in self._connections:
             connection.leave(reset=False)
 
 
-@dataclass(slots=True)
-class _Answer:
-    """Bytes to be sent, and whether the connection lives on."""
-
-    data: bytes
-    keep_alive: bool = True
+def _finish(made: asyncio.Future[None]) -> None:
+    if not made.done():
+        made.set_result(None)
 
 
 @dataclass(slots=True, eq=False)
@@ -227,7 +230,7 @@ class _Connection:
             return
         data = _render(call)
         sent = data[: len(data) * behaviour.permille // 1000]
-        if sent.startswith(b"HTTP/1.1 101"):
+        if behaviour.do == "raw" and behaviour.body.startswith("HTTP/1.1 101"):
             self.tunnel = True
         size = behaviour.piece_bytes or len(sent) or 1
         if behaviour.do == "raw" and (

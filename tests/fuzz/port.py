@@ -90,6 +90,7 @@ class _Run:
         self._links: list[Link] = []
         self._connections: list[ClientConnection] = []
         self._metrics = _Gauges()
+        self._ended = False
 
     def play(self) -> None:
         """Play it.
@@ -100,7 +101,10 @@ class _Run:
         loop = self._loop
         loop.run_until_complete(self._set_up())
         started_s = loop.time()
-        last_ms = max([client.start_ms for client in self._scenario.clients], default=0)
+        if self._scenario.stop_ms >= 0:
+            self._stop_early(started_s + self._scenario.stop_ms / 1000)
+            return
+        last_ms = max([client.lasts_ms for client in self._scenario.clients], default=0)
         loop.run_until_idle(started_s + last_ms / 1000 + _WAIT_S)
         self._no_faults()
         settings = self._settings
@@ -133,6 +137,18 @@ class _Run:
             raise Fault("timers go on after the end")
         self._no_faults()
 
+    def _stop_early(self, at_s: float) -> None:
+        """End the sidecar in the middle of things."""
+        loop = self._loop
+        loop.run_until_idle(at_s)
+        self._no_faults()
+        loop.run_until_complete(self._tear_down())
+        if not loop.run_until_idle(loop.time() + _REST_S):
+            raise Fault("timers go on after an early end")
+        self._no_faults()
+        self._nothing_held("after an early end")
+        self._nothing_open()
+
     async def _set_up(self) -> None:
         """Build the sidecar's parts, and let the clients come."""
         overrides = dict(self._scenario.settings)
@@ -162,6 +178,8 @@ class _Run:
         return True, "ready"
 
     def _connect(self, caller: Caller) -> None:
+        if self._ended:
+            return
         scenario = self._scenario
         link = Link(
             self._loop,
@@ -176,6 +194,7 @@ class _Run:
         caller.start(link)
 
     async def _tear_down(self) -> None:
+        self._ended = True
         await self._port.close()
         await self._pool.close()
         self._model.close()

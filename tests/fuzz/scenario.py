@@ -70,6 +70,17 @@ class Message:
     cuts: list[tuple[int, int]] = field(default_factory=list)
     """Where its bytes are cut, and how long the client waits there, ms."""
 
+    def slow(self, timeout_s: float) -> bool:
+        """Tell whether it may take too long to arrive."""
+        head_bytes = self.data.find("\r\n\r\n") + 4
+        in_head_ms = [wait_ms for at, wait_ms in self.cuts if 0 < at < head_bytes]
+        in_body_ms = [wait_ms for at, wait_ms in self.cuts if at >= head_bytes]
+        return (
+            sum(in_head_ms) > 9_900
+            or max(in_body_ms, default=0) > 29_000
+            or sum(in_body_ms) > timeout_s * 1000 - 100
+        )
+
 
 @dataclass(slots=True)
 class Client:
@@ -92,11 +103,15 @@ class Client:
         """Tell whether it waits for all answers and reads them as they come."""
         return not self.controls
 
-    @property
-    def slow(self) -> bool:
+    def slow(self, timeout_s: float) -> bool:
         """Tell whether a request of it may take too long to arrive."""
+        return any(message.slow(timeout_s) for message in self.messages)
+
+    @property
+    def lasts_ms(self) -> int:
+        """Return when its last byte is sent."""
         waits_ms = [wait_ms for message in self.messages for _, wait_ms in message.cuts]
-        return sum(waits_ms) > 9_000
+        return self.start_ms + sum(waits_ms)
 
 
 @dataclass(slots=True)
@@ -158,6 +173,8 @@ class Scenario:
     undrain_ms: int = -1
     probe_ms: int = 0
     """How long a readiness probe takes."""
+    stop_ms: int = -1
+    """When the sidecar ends, whatever is going on; -1: when all is done."""
 
     @property
     def benign(self) -> bool:
@@ -168,7 +185,7 @@ class Scenario:
         return (
             roomy
             and self.drain_ms < 0
-            and not any(client.slow for client in self.clients)
+            and not any(client.slow(300) for client in self.clients)
             and all(0 <= connect <= 5 for connect in self.connects)
             and all(behaviour.truthful for behaviour in self.behaviours)
         )
