@@ -42,8 +42,9 @@ class Stand:
     async def pass_s(self, seconds: float) -> None:
         """Let time pass, a step at a time, since timers are set again when they fire."""
         assert self._advance is not None, "the clock does not move"
-        for _ in range(round(seconds / 10)):
-            self._advance(10)
+        while seconds > 0:
+            self._advance(min(10, seconds))
+            seconds -= 10
             await let_the_loop_turn()
 
 

@@ -58,6 +58,18 @@ async def test_an_idle_connection_is_kept_for_620_s_after_its_last_answer(stand:
     await client.expect_end()
 
 
+async def test_a_head_that_begins_at_the_end_of_the_idle_time_has_its_own_time(stand: Stand) -> None:
+    client = await stand.connect()
+    await stand.pass_s(615)
+    whole = predict([1])
+    client.send(whole[:40])
+    await client.drained(1)
+    await let_the_loop_turn()
+    await stand.pass_s(8)
+    client.send(whole[40:])
+    assert (await client.response()).predictions == [1]
+
+
 async def test_a_tunnel_that_was_slow_once_is_not_ended_for_it(stand: Stand) -> None:
     size = 32 << 20
     go = asyncio.Event()
