@@ -96,6 +96,7 @@ def _not_for_batching(fields: dict[bytes, bytes]) -> str | None:
 def _is_websocket(head: RequestHead) -> bool:
     return (
         head.method == b"GET"
+        and head.http11
         and not head.has_body
         and b"upgrade" in head.connection
         and head.fields.get(b"upgrade", b"").lower() == b"websocket"

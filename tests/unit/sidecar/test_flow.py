@@ -58,7 +58,7 @@ async def test_an_idle_connection_is_kept_for_620_s_after_its_last_answer(stand:
     await client.expect_end()
 
 
-async def test_a_head_that_begins_at_the_end_of_the_idle_time_has_its_own_time(stand: Stand) -> None:
+async def test_a_head_begun_as_the_idle_time_ends_has_its_own_time(stand: Stand) -> None:
     client = await stand.connect()
     await stand.pass_s(615)
     whole = predict([1])
