@@ -54,6 +54,7 @@ _CONSTANT = re.compile(rb"NaN|Infinity")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Rows of at least two dimensions: `instances` opens with three brackets or more.
 _TENSOR_OPENING = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[(\s*\[\s*\[)')
+_LEAVES = re.compile(r"\[(\d+)")
 _LARGE_BYTES: Final = 64 * 1024
 """Rows of larger requests are passed on from where they lie, not copied."""
 
@@ -200,10 +201,16 @@ def _read_tensors(body: Body, mode: RowSignature) -> V1Request | None:
         return None
     if not all(rows):
         return None
-    size = "[{}" if mode == "shape" else "["
-    signatures = [size.format(len(row)) + row_signature(bytes(row[0]), mode) for row in rows]
+    signatures = [_tensor_signature(row, mode) for row in rows]
     end = body.rindex(b"]")
     return V1Request(body, [memoryview(body)[opening.start(1) : end]], signatures)
+
+
+def _tensor_signature(elements: list[Raw], mode: RowSignature) -> str:
+    """Return what ``row_signature`` says of a row with these elements, all as long as the first."""
+    inner = row_signature(bytes(elements[0]), mode)
+    leaves = _LEAVES.match(inner)
+    return f"[{len(elements) * int(leaves[1])}{inner}" if leaves else f"[{inner}"
 
 
 def _rows(body: Body) -> list[Raw]:

@@ -32,6 +32,7 @@ _NOT_UP: Final = frozenset(
         PROBE_HEADER.lower().encode(),
     ]
 )
+_SAMPLED: Final = tuple([b"%x" % flags for flags in range(1, 16, 2)])  # the lowest bit is set
 _TRACE: Final = frozenset([b"traceparent", b"tracestate"])
 _OURS_DOWN: Final = frozenset(
     [b"content-length", BATCH_ID_HEADER.lower().encode(), BATCH_SIZE_HEADER.lower().encode()]
@@ -80,7 +81,7 @@ def merge_upward(members: Sequence[tuple[Field, ...]]) -> list[Field]:
     traces = [value for member in members for name, value in member if name == b"traceparent"]
     merged = [field for field in merged if field[0] not in _TRACE]
     if traces:
-        sampled = any(trace.endswith(b"1") for trace in traces)
+        sampled = any(trace.endswith(_SAMPLED) for trace in traces)
         merged.append((b"traceparent", _new_traceparent(sampled=sampled)))
     return merged
 
