@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from batcher_contract import __version__
+from batcher_contract.logs import configure_logging
 from batcher_sidecar.admin import build_app, start_admin
 from batcher_sidecar.codecs.v1 import V1Codec
 from batcher_sidecar.config import parse_args
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.errors import REASONS
 from batcher_sidecar.lifecycle import Lifecycle
-from batcher_sidecar.logs import configure_logging
 from batcher_sidecar.metrics import Metrics
 from batcher_sidecar.probe import ModelProbe, ProbeError
 from batcher_sidecar.upstream import UpstreamPool

@@ -14,7 +14,37 @@ if TYPE_CHECKING:
     from batcher_sidecar.server import ClientConnection
 
 
-class Forward:
+class _Relay:
+    """What a client's connection and an exchange with the model server pass to each other."""
+
+    _conn: ClientConnection
+    _exchange: Exchange
+
+    def from_client(self, data: bytes) -> None:
+        """Pass on what a client sends through its tunnel."""
+        self._exchange.write(data)
+
+    def client_writable(self, *, writable: bool) -> None:
+        """The client reads too slowly, or reads again."""
+        if writable:
+            self._exchange.resume()
+        else:
+            self._exchange.pause()
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        self._exchange.cancel()
+
+    def on_tunnel(self, data: bytes) -> None:
+        """Pass on what the model server sends through the tunnel."""
+        self._conn.write(data)
+
+    def on_upstream_writable(self, *, writable: bool) -> None:
+        """Let the client wait while the model server reads too slowly."""
+        self._conn.allow_reading(allowed=writable)
+
+
+class Forward(_Relay):
     """One forwarded request, from the moment it is first in line on its connection."""
 
     def __init__(
@@ -32,7 +62,7 @@ class Forward:
         data = [self._head(pool)]
         if request.body:
             data.append(request.body)
-        self._exchange: Exchange = pool.request(
+        self._exchange = pool.request(
             self,
             head.method,
             data,
@@ -57,21 +87,6 @@ class Forward:
         if self._chunk_up:
             self._exchange.write(b"0\r\n\r\n")
         self._exchange.end_body()
-
-    def from_client(self, data: bytes) -> None:
-        """Pass on what a client sends through its tunnel."""
-        self._exchange.write(data)
-
-    def client_writable(self, *, writable: bool) -> None:
-        """The client reads too slowly, or reads again."""
-        if writable:
-            self._exchange.resume()
-        else:
-            self._exchange.pause()
-
-    def abandon(self) -> None:
-        """The client has gone."""
-        self._exchange.cancel()
 
     # --- from the model server (upstream.Sink) --------------------------------------------------
 
@@ -133,40 +148,16 @@ class Forward:
             self._fail(error)
 
     def _fail(self, error: Unreachable | Broken) -> None:
-        reason = "unreachable" if isinstance(error, Unreachable) else "bad_answer"
         self._conn.allow_reading(allowed=True)
-        self._conn.refuse(self._request, refusal(reason, detail=str(error)))
-
-    def on_tunnel(self, data: bytes) -> None:
-        """Pass on what the model server sends through the tunnel."""
-        self._conn.write(data)
-
-    def on_upstream_writable(self, *, writable: bool) -> None:
-        """Let the client wait while the model server reads too slowly."""
-        self._conn.allow_reading(allowed=writable)
+        self._conn.refuse(self._request, refusal(error.reason, detail=str(error)))
 
 
-class RawTunnel:
+class RawTunnel(_Relay):
     """A connection passed byte for byte from its first byte (HTTP/2 with prior knowledge)."""
 
     def __init__(self, pool: UpstreamPool, conn: ClientConnection, data: bytes) -> None:
         self._conn = conn
-        self._exchange: Exchange = pool.request(self, b"", [data], raw=True)
-
-    def from_client(self, data: bytes) -> None:
-        """Pass on what the client sends."""
-        self._exchange.write(data)
-
-    def client_writable(self, *, writable: bool) -> None:
-        """The client reads too slowly, or reads again."""
-        if writable:
-            self._exchange.resume()
-        else:
-            self._exchange.pause()
-
-    def abandon(self) -> None:
-        """The client has gone."""
-        self._exchange.cancel()
+        self._exchange = pool.request(self, b"", [data], raw=True)
 
     def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
         """Not in a raw exchange."""
@@ -181,11 +172,3 @@ class RawTunnel:
     def on_lost(self, error: Unreachable | Broken) -> None:
         """The model server has closed, or was never there."""
         self._conn.close()
-
-    def on_tunnel(self, data: bytes) -> None:
-        """Pass on what the model server sends."""
-        self._conn.write(data)
-
-    def on_upstream_writable(self, *, writable: bool) -> None:
-        """Let the client wait while the model server reads too slowly."""
-        self._conn.allow_reading(allowed=writable)

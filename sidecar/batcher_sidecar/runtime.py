@@ -12,6 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from batcher_contract.names import BATCH_ID_HEADER, BATCH_SIZE_HEADER
 from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
     Answer,
@@ -39,7 +40,6 @@ from batcher_sidecar.http1.headers import (
     merge_upward,
     upward,
 )
-from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
 
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
+    from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
 
 _ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
 """Statuses that one member's request may have caused (rule 9)."""
+_BATCH_FIELDS: Final = f"{BATCH_ID_HEADER}: %b\r\n{BATCH_SIZE_HEADER}: %d\r\n".encode()
 _TIMER_SLACK_MS: Final = 0.02
 """What a time may miss a whole millisecond by without being rounded up to the next."""
 
@@ -91,7 +93,7 @@ class _BatchCall:
 
     def fields(self, size: int) -> bytes:
         """Return the header lines that name the batch."""
-        return b"X-Batch-Id: %b\r\nX-Batch-Size: %d\r\n" % (self.batch_id, size)
+        return _BATCH_FIELDS % (self.batch_id, size)
 
     def count(self, size_bytes: int) -> None:
         """Count bytes that this call holds against the budget."""
@@ -123,8 +125,7 @@ class _BatchCall:
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""
-        reason = "unreachable" if isinstance(error, Unreachable) else "bad_answer"
-        self._runtime.failed(self, refusal(reason, detail=str(error)))
+        self._runtime.failed(self, refusal(error.reason, detail=str(error)))
 
     def _break_off(self, detail: str) -> None:
         if self.exchange is not None:

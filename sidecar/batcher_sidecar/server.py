@@ -65,7 +65,7 @@ class ClientConnection(Flow):
                 request.forward.abandon()
             elif request.core is not None and request.answer is None:
                 self._port.left(request)
-            self._release(request)
+            self._port.budget.release(request.reserved_bytes)
         self._release_unwritten()
         self._reader.take_rest()
 
@@ -146,8 +146,7 @@ class ClientConnection(Flow):
         body_bytes = request.head.body_bytes
         if body_bytes:
             if not self._port.budget.reserve(body_bytes):
-                limit_bytes = self._port.budget.limit_bytes
-                self.refuse(request, refusal("queue_bytes", limit_bytes=limit_bytes))
+                self._refuse_for_room(request)
                 return
             request.reserved_bytes = body_bytes
         if body_bytes is not None:
@@ -198,8 +197,7 @@ class ClientConnection(Flow):
                 self.refuse(request, refusal("body_too_large", limit_bytes=limit_bytes))
                 return False
             if not self._port.budget.reserve(len(piece)):
-                limit_bytes = self._port.budget.limit_bytes
-                self.refuse(request, refusal("queue_bytes", limit_bytes=limit_bytes))
+                self._refuse_for_room(request)
                 return False
             request.reserved_bytes += len(piece)
         if request.pieces is None:
@@ -211,6 +209,10 @@ class ClientConnection(Flow):
         else:  # each small piece as an object would take many times its bytes
             request.pieces.append(bytearray(piece))
         return True
+
+    def _refuse_for_room(self, request: ClientRequest) -> None:
+        """Refuse a candidate whose body the byte budget has no room for."""
+        self.refuse(request, refusal("queue_bytes", limit_bytes=self._port.budget.limit_bytes))
 
     def _refuse_unreadable(self, refused: Refusal) -> None:
         """Refuse bytes that are no request, or a body that cannot be read on."""
@@ -343,10 +345,6 @@ class ClientConnection(Flow):
             self._port.budget.release(request.reserved_bytes)
         if not request.keep_alive:
             self._finish(linger=request.unread or bool(self._reader.buffer))
-
-    def _release(self, request: ClientRequest) -> None:
-        self._port.budget.release(request.reserved_bytes)
-        request.reserved_bytes = 0
 
     def forward_instead(self, request: ClientRequest, reason: str) -> None:
         """A gathered request turns out not to be for batching: forward it as it came."""

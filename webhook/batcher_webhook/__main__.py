@@ -6,8 +6,8 @@ import logging
 import signal
 import sys
 
+from batcher_contract.logs import configure_logging
 from batcher_webhook.config import WebhookConfig, parse_args
-from batcher_webhook.logs import configure_logging
 from batcher_webhook.server import WebhookServer
 
 _log = logging.getLogger("batcher_webhook")

@@ -30,7 +30,7 @@ from batcher_sidecar.core.queues import NEVER_S, KeyQueue, PathQueues
 from batcher_sidecar.core.timers import TimerHeap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from batcher_contract import BatcherSettings
 
@@ -199,22 +199,19 @@ class Batcher:
             return
         call.ended = True
         batch = call.batch
-        answers: list[Command] = []
+        given: list[Sequence[Any]] = [(part,) for part in event.parts]
         if call.rows is not None:
             batch.answered_parts.append(event.parts[0])
-            member = call.members[0]
-            if not batch.todo and not member.done:
-                member.done = True
-                member.call = None
-                answers.append(Answer(member, call, batch.answered_parts))
-        else:
-            for member, part in zip(call.members, event.parts, strict=True):
+            given = [batch.answered_parts]
+        answers: list[Command] = []
+        if call.rows is None or not batch.todo:
+            for member, parts in zip(call.members, given, strict=True):
                 if not member.done:
                     member.done = True
                     member.call = None
-                    answers.append(Answer(member, call, (part,)))
-            if len(call.members) > 1 and not batch.isolated:
-                self._memory.batch_served(batch.key)
+                    answers.append(Answer(member, call, parts))
+        if len(call.members) > 1 and not batch.isolated:
+            self._memory.batch_served(batch.key)
         self._call_next(batch, now_s, out)
         out += answers  # after the next call: the model server should not wait for them
 

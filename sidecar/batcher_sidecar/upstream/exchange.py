@@ -22,9 +22,15 @@ Piece: TypeAlias = bytes | bytearray | memoryview
 class Unreachable(Exception):
     """No connection could be made; nothing was sent (503)."""
 
+    reason: Final = "unreachable"
+    """The refusal that it comes to (``errors.py``)."""
+
 
 class Broken(Exception):
     """The connection was lost, or what came over it is no HTTP answer (502)."""
+
+    reason: Final = "bad_answer"
+    """The refusal that it comes to (``errors.py``)."""
 
 
 class Sink(Protocol):
