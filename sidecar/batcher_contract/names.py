@@ -5,18 +5,22 @@ from typing import Final
 __all__ = [
     "ADMIN_PORT",
     "ANNOTATION_PREFIX",
+    "BATCHER_ANNOTATION",
     "BATCH_ID_HEADER",
     "BATCH_SIZE_HEADER",
     "BYPASS_HEADER",
+    "COMPONENT_LABEL",
     "COMPONENT_PORT",
     "DATA_PORT",
     "DATA_PORT_BEHIND_AGENT",
     "DRAIN_HEADER",
     "HOP_BY_HOP_HEADERS",
+    "KSERVE_WEBHOOK_CONFIGURATION",
     "MARKER_ENV",
     "METRICS_PREFIX",
     "PROBE_HEADER",
     "READINESS_PROBE_ENV",
+    "SERVICE_LABEL",
     "WEBHOOK_CONFIGURATION",
 ]
 
@@ -38,14 +42,25 @@ ANNOTATION_PREFIX: Final = "inference-batcher.io/"
 READINESS_PROBE_ENV: Final = "SERVING_READINESS_PROBE"
 """Environment variable in which KServe and Knative hand over the model server's probe as JSON."""
 
+SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"
+"""Label of KServe's pods: the InferenceService that they belong to."""
+
+COMPONENT_LABEL: Final = "component"
+"""Label of KServe's pods: `predictor`, `transformer` or `explainer`."""
+
+BATCHER_ANNOTATION: Final = "internal.serving.kserve.io/batcher"
+"""Annotation that KServe writes on the pods of a component with a `batcher` section."""
+
+KSERVE_WEBHOOK_CONFIGURATION: Final = "inferenceservice.serving.kserve.io"
+"""Name of the mutating webhook configuration of KServe, through which its agent comes into pods."""
+
 MARKER_ENV: Final = "INFERENCE_BATCHER_SIDECAR"
 """Environment variable that marks a container as ours, with the version that injected it."""
 
 WEBHOOK_CONFIGURATION: Final = "inferenceservices.inference-batcher.io"
 """Name of both webhook configurations, whatever the release is called.
 
-The API server calls mutating webhooks in the order of these names. This one follows KServe's
-`inferenceservice.serving.kserve.io`, so that KServe's agent is there to be replaced, and precedes
+The API server calls mutating webhooks in the order of these names. This one follows KServe's, so that KServe's agent is there to be replaced, and precedes
 `istio-sidecar-injector`, which rewrites probes.
 """
 

@@ -21,7 +21,13 @@ from typing import Any, Final
 from batcher_contract import FIELDS
 from batcher_contract.flags import split_arguments
 from batcher_contract.kinds import BadValueError, Switch
-from batcher_contract.names import ADMIN_PORT, DATA_PORT, DATA_PORT_BEHIND_AGENT
+from batcher_contract.names import (
+    ADMIN_PORT,
+    BATCHER_ANNOTATION,
+    DATA_PORT,
+    DATA_PORT_BEHIND_AGENT,
+    SERVICE_LABEL,
+)
 from batcher_webhook import pods
 from batcher_webhook.settle import Resources, Settled, settle
 
@@ -94,10 +100,10 @@ def decide(pod: Mapping[str, Any], defaults: Resources) -> Decision:
         return _ignore("Malformed", "this is no pod that Kubernetes could have sent")
     meta = pod["metadata"]
     annotations: Mapping[str, str] = meta.get("annotations") or {}
-    if pods.BATCHER_ANNOTATION not in annotations:
+    if BATCHER_ANNOTATION not in annotations:
         return _ignore("NotAsked", "its InferenceService has no batcher section")
-    if pods.SERVICE_LABEL not in (meta.get("labels") or {}):
-        return _ignore("NotOfKServe", f"it has no label {pods.SERVICE_LABEL}")
+    if SERVICE_LABEL not in (meta.get("labels") or {}):
+        return _ignore("NotOfKServe", f"it has no label {SERVICE_LABEL}")
     if any(pods.is_ours(container) for container in pods.restartable(pod)):
         return _ignore("Injected", "it has its sidecar already")
     agent = pods.container(pod, pods.AGENT)

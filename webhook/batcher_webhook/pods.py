@@ -8,13 +8,11 @@ from batcher_contract.names import COMPONENT_PORT, MARKER_ENV
 
 __all__ = [
     "AGENT",
-    "BATCHER_ANNOTATION",
     "LOGGER_ANNOTATION",
     "MODEL_CONTAINERS",
     "PULLER_ANNOTATION",
     "QUEUE_PROXY",
     "SECTION_ANNOTATIONS",
-    "SERVICE_LABEL",
     "WORKER",
     "Json",
     "component_of",
@@ -38,9 +36,7 @@ WORKER: Final = "worker-container"
 MODEL_CONTAINERS: Final = (TRANSFORMER, MODEL)
 """The containers that serve requests, the outermost first."""
 
-SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"
 _INTERNAL: Final = "internal.serving.kserve.io/"
-BATCHER_ANNOTATION: Final = f"{_INTERNAL}batcher"
 LOGGER_ANNOTATION: Final = f"{_INTERNAL}logger"
 PULLER_ANNOTATION: Final = f"{_INTERNAL}agent"
 SECTION_ANNOTATIONS: Final = {
