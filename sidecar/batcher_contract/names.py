@@ -60,8 +60,9 @@ MARKER_ENV: Final = "INFERENCE_BATCHER_SIDECAR"
 WEBHOOK_CONFIGURATION: Final = "inferenceservices.inference-batcher.io"
 """Name of both webhook configurations, whatever the release is called.
 
-The API server calls mutating webhooks in the order of these names. This one follows KServe's, so that KServe's agent is there to be replaced, and precedes
-`istio-sidecar-injector`, which rewrites probes.
+The API server calls mutating webhooks in the order of these names. This one follows KServe's, so
+that KServe's agent is there to be replaced, and precedes `istio-sidecar-injector`, which rewrites
+probes.
 """
 
 PROBE_HEADER: Final = "K-Network-Probe"

@@ -1,0 +1,61 @@
+"""kopf: which objects are watched, and what an event sets off.
+
+Handlers are thin: an event goes into the memory, and the InferenceService that it is about is to be
+looked at. They are `on.event` only, which writes nothing: KServe would copy kopf's annotations into
+pod templates and so roll every service.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+
+import kopf
+
+from batcher_contract.names import SERVICE_LABEL
+from batcher_operator.memory import Kind, Memory
+from batcher_operator.views import Key
+
+__all__ = ["CRD_NAME", "build_registry", "build_settings"]
+
+CRD_NAME: Final = "inferenceservices.serving.kserve.io"
+
+_PAGE: Final = 250
+_CONNECT_TIMEOUT_S: Final = 10.0
+_REQUEST_TIMEOUT_S: Final = 60.0
+_EXIT_TIMEOUT_S: Final = 10.0
+
+
+def build_registry(
+    memory: Memory,
+    look_at: Callable[[Collection[Key]], None],
+    login: Callable[[], Awaitable[kopf.ConnectionInfo]],
+) -> kopf.OperatorRegistry:
+    """Handlers for the events of InferenceServices and of their pods."""
+    registry = kopf.OperatorRegistry()
+
+    def watch(kind: Kind, group: str, version: str, plural: str) -> None:
+        @kopf.on.event(group, version, plural, registry=registry, id=f"watch-{plural}")
+        async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+            gone = event["type"] == "DELETED"
+            look_at((memory.take(kind, event["object"], gone),))
+
+    watch("InferenceService", "serving.kserve.io", "v1beta1", "inferenceservices")
+    watch("Pod", "", "v1", "pods")
+
+    @kopf.on.login(registry=registry, id="login")
+    async def on_login(**_: Any) -> kopf.ConnectionInfo:
+        return await login()
+
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """What is watched is narrowed down by the API server, so that nothing else is ever sent."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.watching.label_selectors["v1", "pods"] = SERVICE_LABEL
+    settings.watching.field_selectors["customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
+    settings.watching.chunk_size = _PAGE
+    settings.networking.connect_timeout = _CONNECT_TIMEOUT_S
+    settings.networking.request_timeout = _REQUEST_TIMEOUT_S
+    settings.process.ultimate_exiting_timeout = _EXIT_TIMEOUT_S
+    return settings

@@ -1,0 +1,164 @@
+"""The API server, in the objects' own JSON; each wait is bounded."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import kopf
+from kubernetes.aio import client, config
+
+from batcher_contract.names import SERVICE_LABEL
+from batcher_operator.memory import Kind
+
+__all__ = ["Conflict", "Kube", "Refused", "configure", "connection_of"]
+
+_TIMEOUT_S: Final = 15.0
+_PAGE: Final = 500
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_JSON: Final = "application/json"
+_LISTS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "InferenceService": ("/apis/serving.kserve.io/v1beta1/inferenceservices", ""),
+    "Pod": ("/api/v1/pods", SERVICE_LABEL),
+}
+_TOKEN: Final = "BearerToken"  # noqa: S105 - the name of a kind of credential
+
+
+class Refused(OSError):
+    """The API server refused; its words, with the status."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"the API server answered {status}: {words}")
+        self.status = status
+
+
+class Conflict(Refused):
+    """Somebody else wrote the object since it was read, or one of that name exists."""
+
+
+async def configure(kubeconfig: Path | None) -> client.Configuration:
+    """How to reach the cluster: as a pod of it, or as a file says.
+
+    Raises ValueError with a sentence where neither is possible.
+    """
+    configuration = client.Configuration()
+    try:
+        if kubeconfig is None:
+            try:
+                config.load_incluster_config(client_configuration=configuration)
+            except config.ConfigException:
+                await config.load_kube_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise ValueError(
+            f"no cluster to be reached ({error}): run in a pod, set KUBECONFIG or give --kubeconfig"
+        ) from error
+    return configuration
+
+
+async def connection_of(configuration: client.Configuration) -> kopf.ConnectionInfo:
+    """The same for kopf, with the credentials as they are now."""
+    header = await configuration.get_api_key_with_prefix(_TOKEN) or ""
+    scheme, _, token = header.rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme.capitalize() or None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+    )
+
+
+class Kube:
+    """Requests to one API server; close it in the end."""
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        self._client = client.ApiClient(configuration)
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._client.close()
+
+    async def get(self, path: str) -> dict[str, Any] | None:
+        """An object, or None where there is none. Raises OSError."""
+        try:
+            return await self._call("GET", path)
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace an object as its resourceVersion was; raises Conflict, else OSError."""
+        return await self._call("PUT", path, body=body)
+
+    async def create_event(self, event: Mapping[str, Any]) -> None:
+        """Create an Event of core/v1; one of its name is as good.
+
+        Raises PermissionError where the namespace takes none, else OSError.
+        """
+        namespace = event["metadata"]["namespace"]
+        try:
+            await self._call("POST", f"/api/v1/namespaces/{namespace}/events", body=event)
+        except Conflict:
+            return
+        except Refused as error:
+            if error.status in (403, 404):
+                raise PermissionError(str(error)) from error
+            raise
+
+    async def versions(self, kind: Kind) -> dict[str, str] | None:
+        """The resourceVersion of each object by uid; None where there is no such kind.
+
+        Raises OSError.
+        """
+        path, selector = _LISTS[kind]
+        versions: dict[str, str] = {}
+        query = {"limit": str(_PAGE), "labelSelector": selector}
+        while True:
+            try:
+                page = await self._call("GET", path, query=query, accept=_METADATA)
+            except Refused as error:
+                if error.status == 404:
+                    return None
+                raise
+            for item in page["items"]:
+                versions[item["metadata"]["uid"]] = item["metadata"]["resourceVersion"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return versions
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = _JSON,
+    ) -> dict[str, Any]:
+        request = await self._client.param_serialize(
+            method,
+            path,
+            query_params=[(key, value) for key, value in (query or {}).items() if value],
+            header_params={"Accept": accept, "Content-Type": _JSON},
+            body=body,
+            auth_settings=[_TOKEN],
+        )
+        try:
+            response = await self._client.call_api(*request, _request_timeout=_TIMEOUT_S)
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(f"the API server gives no answer ({error or 'too late'})") from error
+        answer: Any = None
+        if response.headers.get("Content-Type", "").startswith(_JSON):
+            answer = json.loads(text)
+        if 200 <= response.status < 300 and isinstance(answer, dict):
+            return answer
+        words = answer.get("message", "") if isinstance(answer, dict) else ""
+        refusal = Conflict if response.status == 409 else Refused
+        raise refusal(response.status, words or text[:200].decode(errors="replace"))

@@ -1,0 +1,110 @@
+"""Proof that watch events still arrive.
+
+A watch can die in a process that lives on (kopf issues 1145 and 1276), and a cluster where nothing
+happens looks the same. So from time to time the objects' resourceVersions are listed and compared
+with what events brought. An object that stays behind from one look to the next, without any event
+of it in between, was missed: the process is then no longer alive, and the kubelet restarts it.
+Objects that are gone without an event (a watch that began anew does not tell) are forgotten.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, Protocol
+
+from batcher_operator.memory import Kind, Memory
+from batcher_operator.views import Key
+
+__all__ = ["FIRST_LOOKS_S", "Lister", "Watchdog"]
+
+FIRST_LOOKS_S: Final = 0.25
+"""Between looks until the events have caught up for the first time."""
+
+_KINDS: Final[tuple[Kind, ...]] = ("InferenceService", "Pod")
+
+_log = logging.getLogger(__name__)
+
+
+class Lister(Protocol):
+    """Where the objects' versions come from."""
+
+    async def versions(self, kind: Kind) -> Mapping[str, str] | None:
+        """The resourceVersion of each object by uid; None where there is no such kind.
+
+        Raises OSError where the API server gives no answer.
+        """
+
+
+class Watchdog:
+    """Compares what is with what events brought."""
+
+    def __init__(
+        self, memory: Memory, lister: Lister, look_again: Callable[[set[Key]], None]
+    ) -> None:
+        self._memory = memory
+        self._lister = lister
+        self._look_again = look_again
+        self._behind: dict[Kind, dict[str, str | None]] = {kind: {} for kind in _KINDS}
+        self._gone: dict[Kind, set[str]] = {kind: set() for kind in _KINDS}
+        self.synced = asyncio.Event()
+        """Set once events have brought everything that was there."""
+
+        self.kind_missing: Kind | None = None
+        """A kind that the API server does not know."""
+
+        self.behind_count = 0
+        """How many objects had another version at the last look than events had brought."""
+
+        self.stalled: str = ""
+        """What is missed, in a sentence; empty while all is well."""
+
+    async def keep(self, every_s: float) -> NoReturn:
+        """Look again and again: often until events have caught up, then every so often."""
+        loop = asyncio.get_running_loop()
+        next_comparison_s = loop.time()
+        while True:
+            compare = loop.time() >= next_comparison_s
+            if compare:
+                next_comparison_s = loop.time() + every_s
+            try:
+                await self.look(compare)
+            except OSError as error:
+                _log.warning("cannot compare what is with what events brought: %s", error)
+            await asyncio.sleep(every_s if self.synced.is_set() else min(every_s, FIRST_LOOKS_S))
+
+    async def look(self, compare: bool = True) -> None:
+        """Look once, and compare with the last look that was compared.
+
+        Raises OSError where the API server gives no answer.
+        """
+        stalled = []
+        missing: Kind | None = None
+        behind_count = 0
+        for kind in _KINDS:
+            there = await self._lister.versions(kind)
+            if there is None:
+                missing, there = kind, {}
+            seen = self._memory.versions(kind)
+            behind = {uid: seen.get(uid) for uid in there if seen.get(uid) != there[uid]}
+            behind_count += len(behind)
+            if compare:
+                if count := self._unmoved(kind, behind):
+                    stalled.append(f"events of {count} {kind}(s) do not arrive")
+                self._forget(kind, seen.keys() - there.keys())
+        self.kind_missing, self.behind_count = missing, behind_count
+        if not behind_count and missing is None:
+            self.synced.set()
+        if compare:
+            self.stalled = "; ".join(stalled)
+            if stalled:
+                _log.error("%s: the watch has died", self.stalled)
+
+    def _unmoved(self, kind: Kind, behind: dict[str, str | None]) -> int:
+        """How many objects are just as far behind as they were at the last comparison."""
+        before, self._behind[kind] = self._behind[kind], behind
+        return sum(uid in before and before[uid] == seen for uid, seen in behind.items())
+
+    def _forget(self, kind: Kind, gone: set[str]) -> None:
+        before, self._gone[kind] = self._gone[kind], gone
+        if lost := gone & before:
+            self._look_again(self._memory.forget(kind, lost))
