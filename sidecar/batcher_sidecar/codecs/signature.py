@@ -80,8 +80,7 @@ def _plain_array(row: bytes, mode: RowSignature) -> str:
     stop = len(row)
     for level in range(min(depth, _MAX_DEPTH) - 1, 0, -1):
         closing = _CLOSINGS[level].search(row, end, stop)
-        if closing is None:
-            break
-        stop = closing.start()
+        if closing is not None:  # else this level has one element, and ends with the one above
+            stop = closing.start()
         counts.append(row.count(b",", end, stop) + 1)
     return "".join([f"[{count}" for count in counts]) + "[" * (depth - len(counts)) + leaf

@@ -176,6 +176,12 @@ def test_large_requests_of_other_shapes_do_not_share(mode: Mode) -> None:
 
 
 @MODES
+@pytest.mark.parametrize("row", [b"[[[1]]]", b"[[[1,2]]]", b"[[[[1]]],[[[1]]]]", b"[[[[[1,2,3]]]]]"])
+def test_levels_of_one_element_count_whatever_the_size_of_the_body(mode: Mode, row: bytes) -> None:
+    assert parse(row, mode=mode).key == parse(LARGE + row, mode=mode).key
+
+
+@MODES
 @pytest.mark.parametrize("other", [b"[]", b"[[]]", b"[1]", b'[["a"]]', b"[{}]", b"1"])
 def test_a_large_request_whose_own_rows_differ_travels_alone(mode: Mode, other: bytes) -> None:
     assert parse(LARGE + b"[[1]]", other, mode=mode).alone
