@@ -218,9 +218,9 @@ class Metrics:
         """Count the members of a failed batch that is now called again in halves."""
         self._isolated += requests
 
-    def field_dropped(self) -> None:
-        """Count one top-level field of an answer that the members of a batch do not get."""
-        self._fields_dropped += 1
+    def fields_dropped(self, fields: int) -> None:
+        """Count top-level fields of an answer that the members of a batch do not get."""
+        self._fields_dropped += fields
 
     def render(self) -> tuple[bytes, str]:
         """Return the exposition (Prometheus text format 0.0.4) and its content type.

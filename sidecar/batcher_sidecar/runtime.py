@@ -243,14 +243,14 @@ class Runtime:
             for lower, _, value in head.passing():
                 if lower == b"content-encoding" and value.lower() != b"identity":
                     raise Unsplittable(f"its answer is encoded ({value.decode(errors='replace')})")
-            parts, dropped = self._codec.split(answer.body, counts)
+            parts, dropped = self._codec.split(answer.body, counts, piece=call.rows is not None)
         except Unsplittable as error:
             if len(call.members) == 1 and call.rows is None:
                 return self._failure(call, answer, isolable=True)
             why = refusal("bad_answer", detail=str(error))
             return self._failure(call, why, isolable=True)
-        for _ in range(dropped):
-            self._metrics.field_dropped()
+        if dropped:
+            self._metrics.fields_dropped(dropped)
         shared = len(call.members) > 1
         size = call.members[0].instances if call.rows is not None else sum(counts)
         batch_call.timing = b", model;dur=%.1f\r\n" % ((now_s - call.sent_s) * 1000)
@@ -314,13 +314,17 @@ class Runtime:
     def _send(self, call: Call, now_s: float) -> None:
         clients: list[ClientRequest] = [member.payload for member in call.members]
         first = clients[0]
+        try:
+            body = self._codec.join([client.parsed for client in clients], call.rows)
+        except Bypass as bypass:
+            self._handle(Failed(call, bypass, isolable=False), now_s)
+            return
         if call.rows is None or call.rows[0] == 0:
             first.batch_id = str(uuid.uuid4()).encode()
             if not call.isolating:
                 self._metrics.batch_sent(call.trigger, len(clients), call.instances)
                 for member in call.members:
                     self._metrics.queue_seconds.observe(now_s - member.arrived_s)
-        body = self._codec.join([client.parsed for client in clients], call.rows)
         head = batch_head(
             first.head.path + first.head.query,
             merge_upward([upward(client.head) for client in clients]),
@@ -355,7 +359,11 @@ class Runtime:
     def _answer(self, command: Answer) -> None:
         request, batch_call = command.request, command.call.payload
         client = request.payload
-        body = self._codec.answer(command.parts, batch_call.batch_id)
+        part = command.parts[0]
+        if command.call.rows is not None:
+            part, dropped = self._codec.reunite(command.parts)
+            self._metrics.fields_dropped(dropped)
+        body = self._codec.answer(part, batch_call.batch_id)
         queue_ms = (command.call.sent_s - request.arrived_s) * 1000
         head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
             batch_call.answer_head,
@@ -369,6 +377,8 @@ class Runtime:
         client, failure = command.request.payload, command.failure
         if isinstance(failure, Refusal):
             client.conn.refuse(client, failure)
+        elif isinstance(failure, Bypass):
+            client.conn.forward_instead(client, failure.reason)
         elif isinstance(failure, _Answer):
             head, body = failure.head, failure.body
             lines = b"HTTP/1.1 %d %b\r\n%b%b" % (

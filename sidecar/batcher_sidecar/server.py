@@ -350,7 +350,7 @@ class ClientConnection(Flow):
         """A gathered request turns out not to be for batching: forward it as it came."""
         self._port.count_bypassed(reason)
         request.route = ForwardRoute(reason)
-        if self._requests[0] is request:
+        if self._requests and self._requests[0] is request:
             self._attend(request)
 
     def _hear_no_more(self, request: ClientRequest) -> None:

@@ -161,22 +161,24 @@ def _check_join(codec: V1Codec, members: Sequence[Any]) -> None:
     except Unsplittable as error:
         raise Fault("split refuses an honest answer", str(error)) from None
     for body, part in zip(bodies, parts, strict=True):
-        _equal("an answer", codec.answer([part], _BATCH_ID), _content(body["instances"]))
+        _equal("an answer", codec.answer(part, _BATCH_ID), _content(body["instances"]))
 
 
 def _check_pieces(codec: V1Codec, parsed: Any, piece: int) -> None:
     """A request sent in two pieces is answered as a whole."""
     if not 0 < piece < parsed.instances:
         return
-    parts = []
+    parts: list[Any] = []
+    everything = _raw_rows(_join(codec, [parsed], (0, parsed.instances)))
     for rows in ((0, piece), (piece, parsed.instances)):
         own = _raw_rows(_join(codec, [parsed], rows))
-        split, _ = codec.split(b'{"predictions":%b,"own":%b}' % (own, own), [rows[1] - rows[0]])
-        parts += split
+        answer = b'{"predictions":%b,"own":%b,"all":%b}' % (own, own, everything)
+        parts += codec.split(answer, [rows[1] - rows[0]], piece=True)[0]
+    part, dropped = codec.reunite(parts)
+    if dropped != 1:
+        raise Fault("reunite miscounts what it drops", f"{dropped} of 1")
     wanted = strict_loads(_join(codec, [parsed], (0, parsed.instances)))["instances"]
-    _equal(
-        "an answer in pieces", codec.answer(parts, _BATCH_ID), _content(wanted) | {"own": wanted}
-    )
+    _equal("an answer in pieces", codec.answer(part, _BATCH_ID), _content(wanted) | {"own": wanted})
 
 
 def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
@@ -210,7 +212,7 @@ def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
             elif isinstance(value, list) and len(value) == len(rows):
                 own[name] = value[start : start + count]
         content = own | _content(rows[start : start + count])
-        _equal("a divided answer", codec.answer([part], _BATCH_ID), content)
+        _equal("a divided answer", codec.answer(part, _BATCH_ID), content)
         start += count
     kept = len([name for name in own if name in others])
     if dropped != len(others) - kept:

@@ -66,12 +66,18 @@ class Codec(Protocol):
         """Make one body of members with equal keys; with ``rows``, of that range of one member.
 
         It comes in pieces, so that what is large need not be copied.
+
+        Raises:
+            Bypass: one member's rows nest too deep to be taken apart.
         """
         ...
 
-    def split(self, body: bytes, counts: Sequence[int]) -> tuple[Sequence[Any], int]:
+    def split(
+        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+    ) -> tuple[Sequence[Any], int]:
         """Divide an answer's body into a part for each count of instances.
 
+        ``piece``: it answers a piece of one request, and its only part is for ``reunite``.
         Returns the parts and how many of the answer's fields could not be given to anyone.
 
         Raises:
@@ -79,6 +85,13 @@ class Codec(Protocol):
         """
         ...
 
-    def answer(self, parts: Sequence[Any], batch_id: bytes) -> bytes:
-        """Make the body for one caller, of its part or of the parts of its pieces in order."""
+    def reunite(self, pieces: Sequence[Any]) -> tuple[Any, int]:
+        """Make one part of those of a request's pieces, in order.
+
+        Returns the part and how many fields of the answers could not be put together.
+        """
+        ...
+
+    def answer(self, part: Any, batch_id: bytes) -> bytes:
+        """Make the body for one caller of its part."""
         ...

@@ -6,7 +6,7 @@ Only the row form is batched; the columnar form (``inputs``) of TensorFlow Servi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -50,6 +50,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_rows = msgspec.json.Decoder(list[Raw]).decode
 _encode_name = msgspec.json.encode
 _SCALAR_START = frozenset(b'"-0123456789tfn')
+_BRACKET = ord("[")
 _CONSTANT = re.compile(rb"NaN|Infinity")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Rows of at least two dimensions: `instances` opens with three brackets or more.
@@ -80,6 +81,38 @@ class V1Request:
         self.rest = rest
         self.alone = len(signatures) > 1 and len(set(signatures)) > 1
         self.key = (signatures[0], rest)
+
+    def separate_rows(self) -> Sequence[Raw | memoryview]:
+        """Return the rows one by one; where they are one slice, the body is read for it once.
+
+        Raises:
+            RecursionError: they nest deeper than the parser follows from here.
+        """
+        if len(self.inner) != self.instances:
+            self.inner = _decode_rows(_decode_fields(self.body)["instances"])
+        return self.inner
+
+
+class V1Piece:
+    """The answer to a piece of one request (rule 5)."""
+
+    __slots__ = ("arrays", "others")
+
+    def __init__(self, rows: list[Raw], fields: dict[str, Raw]) -> None:
+        self.arrays = {"predictions": b",".join(rows)}
+        """What stands between the brackets of each array that is as long as the piece."""
+        self.others: dict[str, bytes] = {}
+        for name, raw in fields.items():
+            value = bytes(raw)
+            elements = _decode_rows(value) if value[0] == _BRACKET else []
+            if len(elements) == len(rows):
+                self.arrays[name] = b",".join(elements)
+            else:
+                self.others[name] = value
+
+    def has_array(self, name: str) -> bool:
+        """Tell whether a field is an array of any length."""
+        return name in self.arrays or self.others.get(name, b"")[:1] == b"["
 
 
 class V1Codec:
@@ -124,13 +157,17 @@ class V1Codec:
 
     def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
         """Make one body; a member that travels alone and whole goes as it came."""
+        inner: Sequence[Raw | memoryview]
         first = members[0]
         if rows is not None:
-            inner: Sequence[Raw | memoryview] = _rows(first.body)[rows[0] : rows[1]]
+            try:
+                inner = first.separate_rows()[rows[0] : rows[1]]
+            except RecursionError:
+                raise Bypass("nesting") from None
         elif len(members) == 1:
             return [first.body]
         else:
-            inner = [piece for member in members for piece in member.inner]
+            inner = [row for member in members for row in member.inner]
         end = b"]%b}" % _render(first.rest)
         if len(first.body) <= _LARGE_BYTES:
             return [b'{"instances":[' + b",".join(inner) + end]
@@ -140,7 +177,9 @@ class V1Codec:
         pieces[-1] = end
         return pieces
 
-    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
+    def split(
+        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+    ) -> tuple[list[Any], int]:
         """Divide ``predictions``, and what else is as long; see ``Codec.split``.
 
         A part is the end of a caller's body: all that follows ``"predictions":``.
@@ -157,8 +196,8 @@ class V1Codec:
                 others.pop("message", None)  # of a batcher behind us: ours take their place
                 others.pop("batchId", None)
             total = sum(counts)
-            if len(rows) == total and len(counts) > 1:
-                return _divide(rows, others, counts)
+            if len(rows) == total and (piece or len(counts) > 1):
+                return ([V1Piece(rows, others)], 0) if piece else _divide(rows, others, counts)
         except KeyError:
             raise Unsplittable("the answer has no `predictions`") from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -170,9 +209,27 @@ class V1Codec:
         rest = [(name, bytes(raw)) for name, raw in others.items()]
         return [b"[%b]%b}" % (b",".join(rows), _render(rest))], 0
 
-    def answer(self, parts: Sequence[bytes], batch_id: bytes) -> bytes:
+    def reunite(self, pieces: Sequence[V1Piece]) -> tuple[bytes, int]:
+        """Put the answers to one request's pieces together; see ``Codec.reunite``.
+
+        Arrays as long as their pieces are put together, other fields are those of the last.
+        """
+        names = dict.fromkeys([name for piece in pieces for name in (*piece.arrays, *piece.others)])
+        fields: list[tuple[str, bytes]] = []
+        dropped = 0
+        for name in names:
+            arrays = [piece.arrays[name] for piece in pieces if name in piece.arrays]
+            if len(arrays) == len(pieces):
+                fields.append((name, b"[%b]" % b",".join(arrays)))
+            elif any(piece.has_array(name) for piece in pieces):
+                dropped += 1
+            elif name in pieces[-1].others:
+                fields.append((name, pieces[-1].others[name]))
+        (_, rows), *rest = fields
+        return b"%b%b}" % (rows, _render(rest)), dropped
+
+    def answer(self, part: bytes, batch_id: bytes) -> bytes:
         """Make one caller's body: KServe's fields, then the model server's own."""
-        part = parts[0] if len(parts) == 1 else _reunite(parts)
         return b"".join((b'{"message":"","batchId":"', batch_id, b'","predictions":', part))
 
 
@@ -213,11 +270,6 @@ def _tensor_signature(elements: list[Raw], mode: RowSignature) -> str:
     return f"[{len(elements) * int(leaves[1])}{inner}" if leaves else f"[{inner}"
 
 
-def _rows(body: Body) -> list[Raw]:
-    """Return the rows of a request that has been read before."""
-    return _decode_rows(_decode_fields(body)["instances"])
-
-
 def _read_uncommon_request(body: Body) -> tuple[list[Raw], Fields]:
     """Read a request with fields of its own; tell apart what is wrong and what is another form."""
     try:
@@ -252,7 +304,7 @@ def _divide(
         if value[0] in _SCALAR_START:
             shared.append((name, value))
             continue
-        elements = _decode_rows(value) if value[0] == 0x5B else []
+        elements = _decode_rows(value) if value[0] == _BRACKET else []
         if len(elements) == len(rows):
             divided.append((name, elements))
         else:
@@ -268,17 +320,3 @@ def _divide(
         parts.append(b"".join((b"[", b",".join(rows[start:stop]), end)))
         start = stop
     return parts, dropped
-
-
-def _reunite(parts: Sequence[bytes]) -> bytes:
-    """Put the parts of one request's pieces together: arrays in order, other fields of the last."""
-    fields: dict[str, bytes] = {}
-    for number, part in enumerate(parts):
-        for name, raw in _decode_fields(b'{"predictions":' + part).items():
-            value = bytes(raw)
-            before = fields.get(name, b"")
-            if number and before[:1] == b"[" == value[:1]:
-                value = b"[%b]" % b",".join([*_decode_rows(before), *_decode_rows(value)])
-            fields[name] = value
-    rows = fields.pop("predictions")
-    return b"%b%b}" % (rows, _render(list(fields.items())))

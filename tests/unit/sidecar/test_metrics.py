@@ -120,7 +120,7 @@ def test_reasons_isolated_requests_and_dropped_fields() -> None:
     metrics.refused("deadline")
     metrics.isolated(4)
     metrics.isolated(2)
-    metrics.field_dropped()
+    metrics.fields_dropped(1)
     assert samples(metrics, "bypassed_requests_total") == {("path",): 0, ("encoding",): 2}
     assert samples(metrics, "refused_requests_total") == {("queue_full",): 0, ("deadline",): 1}
     assert samples(metrics, "isolated_requests_total") == {(): 6}

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from batcher_contract import BatcherSettings
 from batcher_sidecar.codecs.base import Body, Bypass, Piece
 from batcher_sidecar.codecs.v1 import V1Codec, V1Request
-from tests.sidecar.kit.client import predict
+from tests.sidecar.kit.client import PREDICT, body_of, predict, request
 from tests.unit.sidecar.stand import standing
 
 STUMBLE = b"stumble"
@@ -35,13 +36,15 @@ class Faulty(V1Codec):
         self._pass("join", b"".join(pieces))
         return pieces
 
-    def split(self, body: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
+    def split(
+        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+    ) -> tuple[list[Any], int]:
         self._pass("split", body)
-        return super().split(body, counts)
+        return super().split(body, counts, piece=piece)
 
-    def answer(self, parts: Sequence[bytes], batch_id: bytes) -> bytes:
-        self._pass("answer", parts[0])
-        return super().answer(parts, batch_id)
+    def answer(self, part: bytes, batch_id: bytes) -> bytes:
+        self._pass("answer", part)
+        return super().answer(part, batch_id)
 
 
 def told() -> list[BaseException]:
@@ -75,6 +78,28 @@ async def test_a_fault_in_one_members_answer_harms_no_other_member() -> None:
         await unlucky.expect_end()
         assert stand.port.budget.used_bytes == 0
     assert [str(error) for error in errors] == ["answer"]
+
+
+class Shallow(V1Codec):
+    """Finds when it takes rows apart that they nest too deep."""
+
+    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
+        if rows is not None:
+            raise Bypass("nesting")
+        return super().join(members, rows)
+
+
+async def test_what_cannot_be_sent_in_pieces_is_forwarded_as_it_came() -> None:
+    settings = BatcherSettings(max_batch_size=1, hard_max_batch_size=1, max_concurrency=1)
+    async with standing(codec=Shallow("shape"), settings=settings) as stand:
+        client = await stand.connect()
+        whole = body_of([1, 2])
+        client.send(predict([3]) + request("POST", PREDICT, body=whole) + predict([4]))
+        answers = [await client.response() for _ in range(3)]
+        assert [answer.predictions for answer in answers] == [[3], [1, 2], [4]]
+        assert "batchId" not in answers[1].json()
+        assert whole in [call.body for call in stand.model.calls]
+        assert stand.port.budget.used_bytes == 0
 
 
 def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> None:

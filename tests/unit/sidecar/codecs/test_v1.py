@@ -1,7 +1,10 @@
 """Reading and joining requests of the v1 protocol."""
 
+import contextlib
+import functools
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -58,6 +61,11 @@ def echo(body: bytes) -> bytes:
     return b'{ "predictions" : %b }' % dict(fields_of(body))["instances"]
 
 
+def echo_fast(body: bytes) -> bytes:
+    """Do the same for a body with no other field."""
+    return body.replace(b"instances", b"predictions", 1)
+
+
 def predictions(answer: bytes) -> list[bytes]:
     """Take the rows out of a caller's answer."""
     return elements_of(dict(fields_of(answer))["predictions"])
@@ -77,7 +85,7 @@ def test_every_caller_gets_its_own_rows_byte_for_byte(
     parts, dropped = CODEC.split(echo(joined), [len(rows) for _, rows in members])
     assert dropped == 0
     for part, (_, rows) in zip(parts, members, strict=True):
-        assert predictions(CODEC.answer([part], BATCH_ID)) == rows
+        assert predictions(CODEC.answer(part, BATCH_ID)) == rows
 
 
 @given(groups(max_members=1), st.integers(1, 5))
@@ -93,8 +101,10 @@ def test_pieces_of_one_request_are_reunited_byte_for_byte(
         fields = dict(fields_of(piece))
         assert elements_of(fields.pop("instances")) == rows[start:stop]
         assert fields == others
-        parts += CODEC.split(echo(piece), [stop - start])[0]
-    assert predictions(CODEC.answer(parts, BATCH_ID)) == rows
+        parts += CODEC.split(echo(piece), [stop - start], piece=True)[0]
+    part, dropped = CODEC.reunite(parts)
+    assert dropped == 0
+    assert predictions(CODEC.answer(part, BATCH_ID)) == rows
 
 
 @given(groups(max_members=1))
@@ -258,6 +268,36 @@ def test_whatever_the_depth_a_row_is_batched_or_left(opening: bytes, leaf: bytes
                 CODEC.parse(b'{"instances":[%b]}' % rows)
             except Bypass as bypass:
                 assert bypass.reason == "nesting"
+
+
+def deeper(frames: int, run: Callable[[], object]) -> None:
+    """Run from further down the stack, which counts where the parser limits nesting."""
+    if frames:
+        deeper(frames - 1, run)
+    else:
+        run()
+
+
+def test_whatever_the_depth_of_the_stack_rows_are_taken_apart_or_left() -> None:
+    for depth in range(880, 1000):
+        rows = b",".join([b"[" * depth + b"1" + b"]" * depth] * 100)
+        with contextlib.suppress(Bypass):
+            request = CODEC.parse(b'{"instances":[%b]}' % rows)
+            assert request.instances == 100
+            deeper(50, functools.partial(join, [request], (0, 1)))
+
+
+@pytest.mark.parametrize("row", [b"[1,2]", b"[[1,2]]"])
+def test_a_request_sent_in_many_pieces_is_read_once(row: bytes) -> None:
+    count, size = 100_000, 100
+    request = CODEC.parse(b'{"instances":[%b]}' % b",".join([row] * count))
+    started_s = time.process_time()
+    parts: list[Any] = []
+    for start in range(0, count, size):
+        piece = join([request], (start, start + size))
+        parts += CODEC.split(echo_fast(piece), [size], piece=True)[0]
+    CODEC.answer(CODEC.reunite(parts)[0], BATCH_ID)
+    assert time.process_time() - started_s < 2
 
 
 SNIPPETS: Final = [

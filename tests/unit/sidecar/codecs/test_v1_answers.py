@@ -5,6 +5,7 @@ import re
 import time
 from typing import Any, Final
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,14 @@ NAMES: Final = st.sampled_from(["model_name", "ids", "é", "", 'a"b'])
 def answers(answer: bytes, counts: list[int]) -> list[list[tuple[str, bytes]]]:
     """Divide an answer, and take apart what each caller gets."""
     parts, _ = CODEC.split(answer, counts)
-    return [fields_of(CODEC.answer([part], BATCH_ID)) for part in parts]
+    return [fields_of(CODEC.answer(part, BATCH_ID)) for part in parts]
+
+
+def reunited(pieces: list[Any]) -> tuple[dict[str, bytes], int]:
+    """Put pieces together; return the caller's fields, and how many were lost."""
+    part, dropped = CODEC.reunite(pieces)
+    texts = msgspec.json.decode(CODEC.answer(part, BATCH_ID), type=dict[str, msgspec.Raw])
+    return {name: bytes(raw) for name, raw in texts.items()}, dropped
 
 
 @st.composite
@@ -131,13 +139,54 @@ def test_pieces_unite_arrays_in_order_and_keep_other_fields_of_the_last(
             render_array(own, bytes),
             last,
         )
-        parts += CODEC.split(piece, [size])[0]
+        parts += CODEC.split(piece, [size], piece=True)[0]
         rows += own
         ids += own_ids
-    got = dict(fields_of(CODEC.answer(parts, BATCH_ID)))
+    got, dropped = reunited(parts)
+    assert dropped == 0
     assert elements_of(got["predictions"]) == rows
     assert elements_of(got["ids"]) == ids
     assert got["last"] == last
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'"classes":["a","b","c"]', b'"classes":["a","b","c"]'),
+        (b'"classes":["a","b"]', b'"classes":["a"]'),
+        (b'"classes":["a","b"]', b'"classes":[]'),
+        (b'"classes":[[1],[2]]', b'"classes":[[1],[2],[3]]'),
+        (b'"classes":["a","b"]', b'"classes":"a"'),
+        (b'"classes":{}', b'"classes":["a","b"]'),
+        (b'"classes":["a","b"]', b'"other":1'),
+    ],
+)
+def test_an_array_that_is_not_as_long_as_each_piece_is_lost(one: bytes, other: bytes) -> None:
+    for first, second in ((one, other), (other, one)):
+        parts: list[Any] = []
+        for field in (first, second):
+            answer = b'{"predictions":[1,2],"kept":[3,4],%b}' % field
+            parts += CODEC.split(answer, [2], piece=True)[0]
+        got, dropped = reunited(parts)
+        assert dropped == 1
+        assert "classes" not in got
+        assert got["kept"] == b"[3,4,3,4]"
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_pieces_are_reunited_from_any_depth_of_the_stack(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+
+    def deeper(frames: int, parts: list[Any]) -> object:
+        return deeper(frames - 1, parts) if frames else CODEC.reunite(parts)
+
+    for depth in range(850, 1000):
+        deep = opening * depth + b"1" + closing * depth
+        try:
+            parts, _ = CODEC.split(b'{"predictions":[%b],"a":[%b]}' % (deep, deep), [1], piece=True)
+        except Unsplittable:
+            continue
+        assert deeper(50, [*parts, *parts])
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 4, 6])
@@ -224,7 +273,7 @@ def test_damaged_answers_are_refused_or_divided_whole(
     assert isinstance(whole, dict)
     rows: list[object] = []
     for part in parts:
-        own = strictly(CODEC.answer([part], BATCH_ID))
+        own = strictly(CODEC.answer(part, BATCH_ID))
         assert isinstance(own, dict)
         rows += own["predictions"]
     assert rows == whole["predictions"]
@@ -245,5 +294,5 @@ def test_a_large_answer_is_divided_in_bounded_time(answer: bytes) -> None:
     started_s = time.process_time()
     parts, _ = CODEC.split(answer, [1] * count)
     for part in parts:
-        CODEC.answer([part], BATCH_ID)
+        CODEC.answer(part, BATCH_ID)
     assert time.process_time() - started_s < 5
