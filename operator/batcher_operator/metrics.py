@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from batcher_contract.names import METRICS_PREFIX
+from batcher_operator.authority import Standing
 from batcher_operator.memory import Memory
 from batcher_operator.reconcile import Shape, shape_of
 
@@ -40,14 +41,8 @@ class Metrics:
             ["kind"],
             registry=self._registry,
         )
-        self._expiry = Gauge(
-            f"{_PREFIX}certificate_expiry_timestamp_seconds",
-            "When the certificate authority (ca) and the serving certificate (serving) end",
-            ["certificate"],
-            registry=self._registry,
-        )
 
-    def watch(self, memory: Memory, image: str, behind: Callable[[], int]) -> None:
+    def watch_cluster(self, memory: Memory, image: str, behind: Callable[[], int]) -> None:
         """Show what the cluster looks like, and how far watch events are behind."""
         self._registry.register(_Cluster(memory, image))
         gauge = Gauge(
@@ -69,9 +64,16 @@ class Metrics:
         """Count a write."""
         self._writes.labels(kind).inc()
 
-    def certificate_expires(self, certificate: str, timestamp_s: float) -> None:
-        """Show when a certificate ends."""
-        self._expiry.labels(certificate).set(timestamp_s)
+    def watch_certificates(self, standing: Callable[[], Standing]) -> None:
+        """Show when the certificate authority and the serving certificate end."""
+        gauge = Gauge(
+            f"{_PREFIX}certificate_expiry_timestamp_seconds",
+            "When the certificate authority (ca) and the serving certificate (serving) end",
+            ["certificate"],
+            registry=self._registry,
+        )
+        gauge.labels("ca").set_function(lambda: standing().authority_not_after_s)
+        gauge.labels("serving").set_function(lambda: standing().certificate_not_after_s)
 
     def scrape(self) -> tuple[bytes, str]:
         """All metrics as text, and its content type."""

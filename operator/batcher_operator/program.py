@@ -1,0 +1,142 @@
+"""The running operator: kopf, and beside it what keeps certificates, Events and liveness.
+
+    kopf's events ─► Memory ─► Announcer ─ reconcile ─► Events
+                       ▲
+    API server ─► Watchdog, Authority, Surroundings ─► liveness, readiness
+
+Whatever ends one of them ends the process, and the kubelet starts it anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import kopf
+
+from batcher_operator.announcer import Announcer
+from batcher_operator.authority import Authority
+from batcher_operator.certs.plan import Lifetimes
+from batcher_operator.certs.scene import Names
+from batcher_operator.config import OperatorConfig
+from batcher_operator.handlers import build_registry, build_settings
+from batcher_operator.health import build_health_app, serve
+from batcher_operator.kube import Kube, configure, connection_of
+from batcher_operator.memory import Memory
+from batcher_operator.metrics import Metrics
+from batcher_operator.surroundings import Surroundings
+from batcher_operator.watchdog import Watchdog
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+
+async def run(config: OperatorConfig) -> None:
+    """Run the operator until SIGTERM or SIGINT.
+
+    Raises ValueError if no cluster can be reached by what is configured, OSError if the port is
+    taken, and whatever ends one of the parts.
+    """
+    kube = Kube(await configure(config.kubeconfig))
+    try:
+        await _Operator(config, kube).run()
+    finally:
+        await kube.close()
+
+
+class _Operator:
+    """The parts and how they are joined."""
+
+    def __init__(self, config: OperatorConfig, kube: Kube) -> None:
+        self._config = config
+        self._metrics = Metrics()
+        self._memory = Memory()
+        self._announcer = Announcer(self._memory, kube, self._metrics, config.sidecar_image)
+        self._watchdog = Watchdog(self._memory, kube, self._announcer.look_at)
+        self._surroundings = Surroundings(kube, config.manages_certificates)
+        self._authority = Authority(
+            kube,
+            Names(
+                namespace=config.namespace,
+                service=config.webhook_service,
+                ca_secret=config.ca_secret,
+                tls_secret=config.tls_secret,
+            ),
+            Lifetimes(
+                authority_s=config.ca_lifetime_s,
+                certificate_s=config.certificate_lifetime_s,
+                overlap_s=config.certificate_overlap_s,
+            ),
+            on_write=self._metrics.certificate_written,
+        )
+        self._metrics.watch_cluster(
+            self._memory, config.sidecar_image, lambda: self._watchdog.behind_count
+        )
+        if config.manages_certificates:
+            self._metrics.watch_certificates(lambda: self._authority.standing)
+
+    async def run(self) -> None:
+        config = self._config
+        app = build_health_app(lambda: self._watchdog.stalled, self.why_not_ready, self._metrics)
+        runner, port = await serve(app, config.host, config.health_port)
+        _log.info("health and metrics on port %d", port)
+        parts = [
+            self._announcer.keep(self._watchdog.synced),
+            self._watchdog.keep(config.watch_check_s),
+            self._surroundings.keep(config.certificate_poll_s),
+        ]
+        if config.manages_certificates:
+            parts.append(self._authority.keep(config.certificate_poll_s))
+        try:
+            await _until_one_ends(parts, self._watch())
+        finally:
+            await runner.cleanup()
+
+    async def _watch(self) -> None:
+        """kopf; it ends by SIGTERM and SIGINT."""
+
+        async def login() -> kopf.ConnectionInfo:
+            # Anew each time: tokens are renewed.
+            return await connection_of(await configure(self._config.kubeconfig))
+
+        await kopf.operator(
+            registry=build_registry(self._memory, self._announcer.look_at, login),
+            settings=build_settings(),
+            standalone=True,
+            clusterwide=True,
+        )
+
+    def why_not_ready(self) -> str:
+        """What keeps `helm install --wait` waiting, in a sentence; empty once all is well."""
+        config = self._config
+        if self._watchdog.kind_missing is not None:
+            return (
+                f"the cluster has no {self._watchdog.kind_missing} of serving.kserve.io/v1beta1: "
+                "install KServe"
+            )
+        if self._surroundings.why_not_ready:
+            return self._surroundings.why_not_ready
+        if config.manages_certificates and (why := self._authority.why_not_ready()):
+            return why
+        if not self._watchdog.synced.is_set():
+            return f"events have yet to bring {self._watchdog.behind_count} objects"
+        return ""
+
+
+async def _until_one_ends(
+    parts: list[Coroutine[Any, Any, Any]], watch: Coroutine[Any, Any, None]
+) -> None:
+    """Run `parts`, then `watch`, until one of them ends; raise what ended it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    # Last: when kopf ends, it cancels all tasks that are younger than itself.
+    tasks.append(asyncio.ensure_future(watch))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

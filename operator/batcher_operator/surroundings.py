@@ -1,0 +1,67 @@
+"""What must be in the cluster that others put there: KServe, and with cert-manager its CA."""
+
+import asyncio
+import logging
+from typing import Any, Final, NoReturn, Protocol
+
+from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION, WEBHOOK_CONFIGURATION
+
+__all__ = ["Surroundings"]
+
+_PATH: Final = "/apis/admissionregistration.k8s.io/v1/"
+_MUTATING: Final = f"{_PATH}mutatingwebhookconfigurations/"
+_OURS: Final = (
+    f"{_MUTATING}{WEBHOOK_CONFIGURATION}",
+    f"{_PATH}validatingwebhookconfigurations/{WEBHOOK_CONFIGURATION}",
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """The API server."""
+
+    async def get(self, path: str) -> dict[str, Any] | None:
+        """An object, or None where there is none; raises OSError."""
+
+
+class Surroundings:
+    """Looks for KServe's webhook, and where certificates are not ours, for their authority."""
+
+    def __init__(self, store: Store, manages_certificates: bool) -> None:
+        self._store = store
+        self._manages_certificates = manages_certificates
+        self.why_not_ready = "the cluster has not been looked at yet"
+        """What is missing and what to do, in a sentence; empty if nothing is."""
+
+    async def keep(self, every_s: float) -> NoReturn:
+        """Look again and again."""
+        while True:
+            before = self.why_not_ready
+            try:
+                await self.look()
+            except OSError as error:
+                self.why_not_ready = str(error)
+            if self.why_not_ready and self.why_not_ready != before:
+                _log.warning("%s", self.why_not_ready)
+            await asyncio.sleep(every_s)
+
+    async def look(self) -> None:
+        """Look once; raises OSError where the API server gives no answer."""
+        if await self._store.get(f"{_MUTATING}{KSERVE_WEBHOOK_CONFIGURATION}") is None:
+            self.why_not_ready = (
+                f"there is no MutatingWebhookConfiguration {KSERVE_WEBHOOK_CONFIGURATION}, so "
+                "nobody turns batcher sections into pods: install KServe"
+            )
+            return
+        if not self._manages_certificates:
+            for path in _OURS:
+                found = await self._store.get(path)
+                entries = found.get("webhooks") or [] if found else []
+                if not entries or not all(e["clientConfig"].get("caBundle") for e in entries):
+                    self.why_not_ready = (
+                        f"{path.removeprefix(_PATH)} has no caBundle: see that cert-manager's "
+                        "cainjector runs and that the Certificate is ready"
+                    )
+                    return
+        self.why_not_ready = ""
