@@ -15,7 +15,8 @@ The rules, as far as they are decided here (numbers as in ``docs/rules.md``):
     no slot stays unsealed. The slot goes to the due key whose oldest request is oldest.
 5.  **Hard cap.** With ``hard_max_batch_size`` the run stops before the request that would exceed
     it. A request that alone exceeds it is sent in pieces, one after the other, failing as one.
-6.  **Deadline.** A request unanswered ``timeout_s`` after its arrival is refused and leaves.
+6.  **Deadline.** A request unanswered ``timeout_s`` after its arrival is refused and leaves. None
+    is sent after its deadline.
 7.  **Leaving.** Who leaves is forgotten; a call whose members have all left is cancelled.
 8.  **Limits.** At most ``max_queue_size`` requests wait.
 9.  **Isolation.** A batch whose failure may be one member's fault is halved until the culprit

@@ -126,6 +126,8 @@ class Batcher:
             queue = path.next_due()
             if queue is None:
                 break
+            if queue.timer_s <= now_s and self._refuse_late(queue, now_s, out):
+                continue
             trigger = self._policy.trigger(queue, now_s)
             run: list[Request] = []
             if trigger is not None:
@@ -162,6 +164,8 @@ class Batcher:
 
     def _call_next(self, batch: Batch, now_s: float, out: list[Command]) -> None:
         """Send the next call of a batch that anybody waits for, or give its slot away."""
+        if batch.timer_s <= now_s:
+            self._refuse_late_members(batch, now_s, out)
         while batch.todo:
             call = batch.todo.pop()
             call.members = [member for member in call.members if not member.done]
@@ -244,61 +248,100 @@ class Batcher:
     # --- leaving, and time ----------------------------------------------------------------------
 
     def _left(self, event: Left, now_s: float, out: list[Command]) -> None:
-        if not event.request.done:
-            self._forget(event.request, now_s, out)
+        request = event.request
+        if request.done:
+            return
+        if request.queue is not None:
+            request.done = True
+            self._take_out(request, request.queue)
+        else:
+            self._end_member(request)
+            self._cancel_deserted(request.call, now_s, out)
 
-    def _forget(self, request: Request, now_s: float, out: list[Command]) -> None:
-        """Take a request out of wherever it is."""
+    def _take_out(self, request: Request, queue: KeyQueue) -> None:
+        """Forget a waiting request, and its key and its path if nothing is left of them."""
+        queue.remove(request)
+        self.waiting -= 1
+        if not queue.requests:
+            path = queue.path
+            del path.queues[queue.key]
+            if path.idle():
+                self._paths.pop(path.path, None)
+
+    def _end_member(self, request: Request) -> None:
+        """Forget a request that is in a batch."""
         request.done = True
-        queue, call = request.queue, request.call
-        if queue is not None:
-            queue.remove(request)
-            self.waiting -= 1
-            if not queue.requests:
-                path = queue.path
-                del path.queues[queue.key]
-                if path.idle():
-                    self._paths.pop(path.path, None)
-        elif call is not None and not call.ended:
-            call.live -= 1
-            if call.live == 0:
-                call.ended = True
-                out.append(Cancel(call))
-                self._call_next(call.batch, now_s, out)
+        if request.call is not None:
+            request.call.live -= 1
+
+    def _cancel_deserted(self, call: Call | None, now_s: float, out: list[Command]) -> None:
+        """Cancel a call in flight that nobody waits for any more."""
+        if call is not None and call.live == 0 and not call.ended:
+            call.ended = True
+            out.append(Cancel(call))
+            self._call_next(call.batch, now_s, out)
 
     def _tick(self, _: Tick, now_s: float, out: list[Command]) -> None:
         while (item := self._timers.pop_due(now_s)) is not None:
             item.timer_s = NEVER_S
             if isinstance(item, KeyQueue):
-                self._refuse_late(list(item.requests), now_s, out)
+                self._refuse_late(item, now_s, out)
                 if item.requests:
-                    earliest_s = min([request.deadline_s for request in item.requests])
-                    self._look_again(item, earliest_s)
-                    if not item.due:
-                        self._watch(item, now_s)
-                        self._grant(item.path, now_s, out)
+                    self._watch_again(item, now_s, out)
             else:
-                self._refuse_late(item.members, now_s, out)
+                calls = self._refuse_late_members(item, now_s, out)
                 deadlines_s = [member.deadline_s for member in item.members if not member.done]
                 if deadlines_s:
                     item.timer_s = min(deadlines_s)
                     self._wait(item.timer_s, item)
+                for call in calls:
+                    self._cancel_deserted(call, now_s, out)
         next_s = self._timers.next_s()
         self._wake_s = NEVER_S if next_s is None else next_s
         if next_s is not None:
             out.append(WakeAt(next_s))
 
-    def _refuse_late(self, requests: list[Request], now_s: float, out: list[Command]) -> None:
-        for request in requests:
-            if not request.done and request.deadline_s <= now_s:
-                out.append(Refuse(request, "deadline"))
-                self._forget(request, now_s, out)
+    def _watch_again(self, queue: KeyQueue, now_s: float, out: list[Command]) -> None:
+        """See to a waiting key whose timer has run out."""
+        newly_due = False
+        if not queue.due:
+            self._watch(queue, now_s)
+            newly_due = queue.due
+        deadline_s = queue.earliest_deadline_s()
+        if deadline_s < queue.timer_s:
+            self._look_again(queue, deadline_s)
+        if newly_due:
+            self._grant(queue.path, now_s, out)
+
+    def _refuse_late(self, queue: KeyQueue, now_s: float, out: list[Command]) -> bool:
+        """Refuse those in a queue whose deadlines have passed; tell whether there were any."""
+        late = queue.late(now_s)
+        for request in late:
+            request.done = True
+            self._take_out(request, queue)
+            out.append(Refuse(request, "deadline"))
+        return bool(late)
+
+    def _refuse_late_members(self, batch: Batch, now_s: float, out: list[Command]) -> set[Call]:
+        """Refuse members whose deadlines have passed; return the calls that lost any of them."""
+        calls: set[Call] = set()
+        for member in batch.members:
+            if not member.done and member.deadline_s <= now_s:
+                self._end_member(member)
+                out.append(Refuse(member, "deadline"))
+                if member.call is not None:
+                    calls.add(member.call)
+        return calls
 
     def _draining(self, event: Draining, now_s: float, out: list[Command]) -> None:
         self._policy = WindowPolicy(self._settings, draining=event.active)
         self._review(now_s, out)
 
     def _settings_changed(self, event: SettingsChanged, now_s: float, out: list[Command]) -> None:
+        if event.settings.timeout_s < self._settings.timeout_s:
+            for path in self._paths.values():
+                for queue in path.queues.values():
+                    queue.rising = False  # who comes now may have to go before those who wait
         self._settings = event.settings
         self._policy = WindowPolicy(event.settings, draining=self._policy.draining)
         self._review(now_s, out)
@@ -307,7 +350,6 @@ class Batcher:
         """Apply a new policy to what already waits."""
         for path in list(self._paths.values()):
             for queue in list(path.queues.values()):
-                self._look_again(queue, min([request.deadline_s for request in queue.requests]))
                 if not queue.due:
                     self._watch(queue, now_s)
             self._grant(path, now_s, out)

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from batcher_sidecar.core.model import Request
 
 NEVER_S = float("inf")
+_SWEEP_ABOVE = 64
 
 
 class KeyQueue:
     """Waiting requests of one key, oldest first."""
 
-    __slots__ = ("due", "instances", "key", "path", "requests", "single_until_s", "timer_s")
+    __slots__ = (
+        "due", "instances", "key", "path", "requests", "rising", "single_until_s", "timer_s",
+    )  # fmt: skip
 
     def __init__(self, path: PathQueues, key: Hashable, single_until_s: float) -> None:
         self.path = path
@@ -27,6 +30,7 @@ class KeyQueue:
         self.due = False  # in the path's heap of due keys
         self.timer_s = NEVER_S  # when to look again: the end of the window, or a deadline
         self.single_until_s = single_until_s  # until then each request travels alone
+        self.rising = True  # no deadline lies before that of an older request
 
     def waits_for(self, when_s: float) -> bool:
         """Tell whether the timer set for ``when_s`` still counts."""
@@ -47,6 +51,22 @@ class KeyQueue:
         del self.requests[request]
         self.instances -= request.instances
         request.queue = None
+
+    def earliest_deadline_s(self) -> float:
+        """Return the earliest deadline in a non-empty queue."""
+        if self.rising:
+            return self.oldest().deadline_s
+        return min([request.deadline_s for request in self.requests])
+
+    def late(self, now_s: float) -> list[Request]:
+        """Return those whose deadlines have passed; looks no further than it must."""
+        late: list[Request] = []
+        for request in self.requests:
+            if request.deadline_s <= now_s:
+                late.append(request)
+            elif self.rising:
+                break
+        return late
 
     def cut(self, reach: int, hard_cap: int) -> list[Request]:
         """Take the shortest run of the oldest requests whose instances reach ``reach``, or all.
@@ -91,6 +111,9 @@ class PathQueues:
         """Enter a key whose requests may leave with the next slot."""
         queue.due = True
         heapq.heappush(self._due, (queue.oldest().seq, queue))
+        if len(self._due) > _SWEEP_ABOVE + 2 * len(self.queues):  # most of them have emptied since
+            self._due = [entry for entry in self._due if entry[1].requests]
+            heapq.heapify(self._due)
 
     def next_due(self) -> KeyQueue | None:
         """Return the due key whose oldest request is oldest, or None."""

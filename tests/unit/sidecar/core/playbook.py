@@ -116,6 +116,11 @@ class Playbook:
             assert self._wake_s > self._now_s, "a tick asks for another one at once"
         self._now_s = when_s
 
+    def oversleep(self, when_s: float) -> None:
+        """Let time pass without the ticks that were asked for: the loop was busy."""
+        self.settled()
+        self._now_s = when_s
+
     def serve(self, bad: Iterable[str] = ()) -> Served:
         """Answer all calls until none is in flight; those that hold a bad request fail.
 

@@ -220,6 +220,7 @@ class Simulation:
         members: list[Client] = [request.payload for request in call.members]
         assert members
         assert all(client in self.live for client in members), "sent although nobody waits"
+        assert all(client.deadline_s > self.now_s for client in members), "sent too late"
         for slot in self.slots:
             if members[0] in slot.members:
                 self._sent_again(slot, call, members)

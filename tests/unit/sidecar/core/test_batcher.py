@@ -1,5 +1,7 @@
 """How requests end: answers, failures, rules 6 (deadline), 7 (leaving) and 8 (limits)."""
 
+import time
+
 import pytest
 
 from tests.unit.sidecar.core.conftest import Begin
@@ -111,6 +113,72 @@ def test_a_member_past_its_deadline_gets_no_failure_either(begin: Begin) -> None
     play.expect("refuse a: deadline")
     play.fail("a b", "503", isolable=False)
     play.expect("fail b: 503")
+
+
+def test_a_slot_that_is_free_at_a_deadline_is_not_for_who_is_late_too(begin: Begin) -> None:
+    play = begin(max_batch_size=1, max_concurrency=1, timeout_s=10)
+    play.arrive("a b")
+    play.arrive("c", key="other")
+    play.expect("send a (size)")
+    play.until(5)
+    play.arrive("d")
+    play.until(10)
+    play.expect(
+        *("cancel a", "refuse a: deadline", "refuse b: deadline", "refuse c: deadline"),
+        "send d (size)",
+    )
+
+
+@pytest.mark.parametrize("end", ["answer", "fail", "leave"])
+def test_who_is_late_is_not_sent_before_the_tick_that_tells_it(begin: Begin, end: str) -> None:
+    play = begin(max_batch_size=2, max_concurrency=1, timeout_s=10)
+    play.arrive("a b c d")
+    play.expect("send a b (size)")
+    play.until(5)
+    play.arrive("e f")
+    play.oversleep(10.5)
+    if end == "answer":
+        play.answer("a b")
+        play.expect(
+            *("answer a", "answer b", "refuse c: deadline", "refuse d: deadline"),
+            "send e f (size)",
+        )
+    elif end == "fail":
+        play.fail("a b", isolable=False)
+        play.expect(
+            *("fail a: 500", "fail b: 500", "refuse c: deadline", "refuse d: deadline"),
+            "send e f (size)",
+        )
+    else:
+        play.leave("a b")
+        play.expect(
+            *("cancel a b", "refuse c: deadline", "refuse d: deadline"), "send e f (size)"
+        )
+
+
+def test_no_piece_is_sent_for_who_is_late(begin: Begin) -> None:
+    play = begin(max_batch_size=4, hard_max_batch_size=4, timeout_s=10)
+    play.arrive("a", 8)
+    play.expect("send a[0:4] (size)")
+    play.oversleep(10.5)
+    play.answer("a[0:4]")
+    play.expect("refuse a: deadline")
+    assert play.in_flight == 0
+
+
+def test_a_deadline_costs_no_look_at_all_who_wait(begin: Begin) -> None:
+    names = [str(number) for number in range(10_000)]
+    play = begin(max_batch_size=1, max_concurrency=1, timeout_s=1000)
+    play.arrive("a")
+    play.expect("send a (size)")
+    play.change(timeout_s=100)
+    for number, name in enumerate(names):
+        play.until(number / 1000)
+        play.arrive(name)
+    started_s = time.process_time()
+    play.until(111)
+    assert time.process_time() - started_s < 2
+    play.expect(*[f"refuse {name}: deadline" for name in names])
 
 
 def test_who_was_answered_has_no_deadline_left(begin: Begin) -> None:

@@ -112,6 +112,27 @@ def test_halves_live_under_the_deadlines_of_their_members(begin: Begin) -> None:
     play.expect("answer d")
 
 
+def test_no_half_is_called_at_the_deadline_of_its_members(begin: Begin) -> None:
+    play = begin(max_batch_size=4, timeout_s=10)
+    play.arrive("a b c d")
+    play.expect("send a b c d (size)")
+    play.fail("a b c d")
+    play.expect("repeat a b")
+    play.until(10)
+    play.expect("cancel a b", *[f"refuse {name}: deadline" for name in "abcd"])
+    assert play.in_flight == 0
+
+
+def test_no_half_is_called_for_who_is_late(begin: Begin) -> None:
+    play = begin(max_batch_size=4, timeout_s=10)
+    play.arrive("a b c d")
+    play.expect("send a b c d (size)")
+    play.oversleep(10.5)
+    play.fail("a b c d")
+    play.expect(*[f"refuse {name}: deadline" for name in "abcd"])
+    assert play.in_flight == 0
+
+
 def test_a_member_whose_deadline_passes_before_its_half_is_left_out(begin: Begin) -> None:
     play = begin(max_batch_size=4, timeout_s=10)
     play.arrive("c")

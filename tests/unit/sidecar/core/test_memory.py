@@ -20,11 +20,13 @@ from batcher_sidecar.core import (
     Left,
     Request,
     Send,
+    SettingsChanged,
     Tick,
     WakeAt,
 )
 
 FEW = 200
+BATCH_OF_ONE = BatcherSettings(max_batch_size=1, max_concurrency=1)
 REMEMBERED_KEYS = 1024
 """How many keys with failures are remembered."""
 
@@ -140,6 +142,28 @@ def test_nothing_is_held_of_those_who_left_a_call() -> None:
     world.calls.clear()
     world.until(301)
     assert world.held() == (0, 0, 0)
+
+
+def test_nothing_is_held_of_those_who_were_due_and_left_while_slots_were_taken() -> None:
+    world = World(BatcherSettings(max_batch_size=1, max_concurrency=1))
+    path = Thing()
+    world.arrive(path=path)
+    for _ in range(3000):
+        world.handle(Left(world.arrive(path=path)))
+    requests, keys, _ = world.held()
+    assert max(requests, keys) <= FEW
+
+
+@pytest.mark.parametrize("event", [SettingsChanged(BATCH_OF_ONE), Draining(), Draining(False)])
+def test_changes_of_mind_leave_nothing_behind_where_keys_are_due(event: Event) -> None:
+    world = World(BATCH_OF_ONE)
+    path = Thing()
+    for _ in range(2):
+        world.arrive(path=path)
+    before = len(gc.get_objects())
+    for _ in range(2000):
+        world.handle(event)
+    assert len(gc.get_objects()) - before <= FEW
 
 
 def test_a_bounded_number_of_keys_with_failures_is_remembered() -> None:
