@@ -94,8 +94,8 @@ class ChunkedReader:
             self._count(len(line))
 
     def _hold(self, line: bytes) -> None:
-        """Keep an incomplete line, within the limit."""
-        if len(line) >= _MAX_LINE_BYTES or self._overhead + len(line) > MAX_OVERHEAD_BYTES:
+        """Keep an incomplete line, within the limit; its overhead counts once it is complete."""
+        if len(line) >= _MAX_LINE_BYTES:
             raise _too_large()
         self._pending = line
 

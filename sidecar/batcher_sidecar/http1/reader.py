@@ -61,12 +61,11 @@ class RequestReader:
             return self._last_head
         if buffer[:1] in (b"\r", b"\n"):  # RFC 9112 section 2.2: empty lines before are passed over
             buffer = self.buffer = buffer.lstrip(b"\r\n")
-        end = buffer.find(b"\r\n\r\n")
-        if end > MAX_HEAD_BYTES or (end < 0 and len(buffer) > MAX_HEAD_BYTES):
-            raise RefusedError(refusal("head_too_large", limit_bytes=MAX_HEAD_BYTES))
-        if end < 0:
+        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
+        if end < 4:
+            if len(buffer) >= MAX_HEAD_BYTES:
+                raise RefusedError(refusal("head_too_large", limit_bytes=MAX_HEAD_BYTES))
             return None
-        end += 4
         self._last_raw = buffer[:end]
         self.buffer = buffer[end:]
         self._last_head = None

@@ -189,6 +189,33 @@ def test_extensions_and_trailers_are_limited_together(sent: bytes) -> None:
     assert outcome([sent[at : at + 7] for at in range(0, len(sent), 7)]) == 431
 
 
+@st.composite
+def nearly_too_much(draw: st.DrawFn) -> bytes:
+    """A body whose lines come to about what is allowed, each and together."""
+    line_bytes = 4096
+    about = st.integers(-3, 3)
+    sent, left = b"", MAX_OVERHEAD_BYTES + draw(about)
+    for _ in range(draw(st.integers(0, 4))):
+        size = draw(st.sampled_from([b"1", b"01", b"0" * 14 + b"1"]))
+        length = min(left, line_bytes - len(size) - 2 + draw(about))
+        sent += size + b";" + b"a" * (length - 1) + b"\r\nb\r\n"
+        left -= length
+    sent += draw(st.sampled_from([b"0", b"0" * 15])) + b"\r\n"
+    while left > 4:
+        length = min(left, line_bytes + draw(about))
+        sent += b"X:" + b"a" * (length - 4) + b"\r\n"
+        left -= length
+    return sent + b"\r\n"
+
+
+@given(nearly_too_much(), st.data())
+def test_limits_do_not_depend_on_the_pieces(sent: bytes, data: st.DataObject) -> None:
+    whole = outcome([sent])
+    assert whole in (431, (b"b" * sent.count(b"\r\nb\r\n"), b""))
+    assert outcome(data.draw(cuts(sent))) == whole
+    assert outcome([sent[:-2], sent[-2:-1], sent[-1:]]) == whole
+
+
 def test_chunks_themselves_are_not_limited() -> None:
     sent = b"1\r\na\r\n" * 100_000 + b"0\r\n\r\n"
     started_s = time.process_time()

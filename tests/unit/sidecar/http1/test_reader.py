@@ -143,6 +143,28 @@ def test_large_heads_pass_up_to_the_limit() -> None:
     assert reader.read_head() is not None
 
 
+@given(st.integers(-6, 6), st.data())
+def test_the_limit_of_a_head_does_not_depend_on_the_pieces(
+    more_bytes: int, data: st.DataObject
+) -> None:
+    start = data.draw(st.sampled_from([b"", b"\r\n"])) + GET[:-2] + b"X: "
+    size = MAX_HEAD_BYTES + more_bytes
+    sent = start + b"a" * (size - len(start.lstrip()) - 4) + b"\r\n\r\n"
+    near_the_end = st.integers(len(sent) - 10, len(sent))
+    places = sorted(data.draw(st.lists(near_the_end | st.integers(0, len(sent)), max_size=6)))
+    reader, head = RequestReader(), None
+    try:
+        for start_at, stop in pairwise([0, *places, len(sent)]):
+            reader.buffer += sent[start_at:stop]
+            head = head or reader.read_head()
+    except RefusedError as error:
+        assert error.refusal.status == 431
+        assert more_bytes > 0
+    else:
+        assert head is not None
+        assert more_bytes <= 0
+
+
 @pytest.mark.parametrize(
     "sent",
     [
