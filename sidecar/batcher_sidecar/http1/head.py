@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -12,12 +13,13 @@ from batcher_contract.names import HOP_BY_HOP_HEADERS
 from batcher_sidecar.errors import RefusedError, refusal
 
 MAX_HEAD_BYTES: Final = 64 * 1024
+"""Of a request's or an answer's head, with the blank line that ends it."""
 
 Header = tuple[bytes, bytes]
 
 _HOST: Final = re.compile(
     rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]*)?"
-    rb"|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?"
+    rb"|\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?"
 )
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
@@ -142,6 +144,8 @@ def parse_request_head(raw: bytes) -> RequestHead:
     if collector.heads != 1 or not raw.startswith(b"%b %b HTTP/1." % (method, collector.target)):
         raise _framing("the request line is malformed")
     target, authority = collector.target, None
+    if b"#" in target:
+        raise _framing("the target holds a fragment; leave it out")
     if target[:1] != b"/" and method != b"CONNECT":
         target, authority = _origin_form(method, target)
     head = RequestHead(method, target, http11=version == "1.1")
@@ -159,9 +163,23 @@ def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     if match is None:
         raise _framing("the target is neither a path nor an http URL")
     authority, path = match[1], match[2]
-    if _HOST.fullmatch(authority) is None:
+    if not _is_host(authority):
         raise _framing("the target's authority is not valid")
     return (path if path[:1] == b"/" else b"/" + path), authority
+
+
+def _is_host(text: bytes) -> bool:
+    """Tell whether this is a host with an optional port (RFC 9110 section 7.2)."""
+    match = _HOST.fullmatch(text)
+    if match is None:
+        return False
+    literal = match[1]
+    if literal is not None:
+        try:
+            IPv6Address(literal.decode())
+        except ValueError:
+            return False
+    return True
 
 
 def _replace_host(head: RequestHead, authority: bytes) -> None:
@@ -188,7 +206,7 @@ def _read_fields(head: RequestHead, headers: list[Header]) -> None:
     if host is None:
         if head.http11:
             raise _framing("Host is missing")
-    elif _HOST.fullmatch(host) is None:
+    elif not _is_host(host):
         raise _framing("Host is not valid")
     length = fields.get(b"content-length")
     if length is not None:
