@@ -314,6 +314,7 @@ class Runtime:
     def _send(self, call: Call, now_s: float) -> None:
         clients: list[ClientRequest] = [member.payload for member in call.members]
         first = clients[0]
+        whole = len(clients) == 1 and call.rows is None  # its body goes as it came
         try:
             body = self._codec.join([client.parsed for client in clients], call.rows)
         except Bypass as bypass:
@@ -327,13 +328,13 @@ class Runtime:
                     self._metrics.queue_seconds.observe(now_s - member.arrived_s)
         head = batch_head(
             first.head.path + first.head.query,
-            merge_upward([upward(client.head) for client in clients]),
+            merge_upward([upward(client.head) for client in clients], whole=whole),
             self._pool.host_header,
             self._codec.content_type,
             sum([len(piece) for piece in body]),
         )
         batch_call = call.payload = _BatchCall(self, call, first.batch_id)
-        if len(clients) > 1 or call.rows is not None:  # else it is the client's own, and counted
+        if not whole:  # else it is the client's own, and counted
             batch_call.count(sum([len(piece) for piece in body if isinstance(piece, bytes)]))
         batch_call.exchange = self._pool.request(
             batch_call, b"POST", [head, *body], replayable=True

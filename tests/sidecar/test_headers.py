@@ -85,6 +85,36 @@ async def test_what_members_sent_differently_goes_up_for_nobody(
     assert call.named("X-Any") == []
 
 
+DIGESTS: Final = [
+    ("Content-MD5", "Q2hlY2sgSW50ZWdyaXR5IQ=="),
+    ("Digest", "sha-256=X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE="),
+    ("Content-Digest", "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"),
+    ("Repr-Digest", "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"),
+]
+
+
+async def test_digests_of_one_body_do_not_go_up_with_another(make_rig: RigFactory) -> None:
+    rig = await make_rig(*TWO, shared=True)
+    _, call = await send_two(rig, DIGESTS, DIGESTS)
+    for name, _ in DIGESTS:
+        assert call.named(name) == []
+
+
+async def test_digests_go_up_with_the_body_they_were_made_of(make_rig: RigFactory) -> None:
+    rig = await make_rig(*ONE, shared=True)
+    await rig.ask(predict([1], headers=DIGESTS))
+    [call] = rig.model.calls
+    for name, value in DIGESTS:
+        assert call.header(name) == value
+
+
+async def test_digests_do_not_go_up_with_a_piece_of_their_body(make_rig: RigFactory) -> None:
+    rig = await make_rig(*ONE, "--hard-max-batch-size", "1", shared=True)
+    assert (await rig.ask(predict([1, 2], headers=DIGESTS))).predictions == [1, 2]
+    for call in rig.model.calls:
+        assert [call.named(name) for name, _ in DIGESTS] == [[], [], [], []]
+
+
 async def test_a_credential_never_serves_somebody_elses_rows(make_rig: RigFactory) -> None:
     rig = await make_rig(*TWO, shared=True)
     _, call = await send_two(rig, [("Authorization", "Bearer a"), ("Cookie", "a=1")], [])

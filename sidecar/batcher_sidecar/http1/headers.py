@@ -37,19 +37,9 @@ _TRACE: Final = frozenset([b"traceparent", b"tracestate"])
 _OURS_DOWN: Final = frozenset(
     [b"content-length", BATCH_ID_HEADER.lower().encode(), BATCH_SIZE_HEADER.lower().encode()]
 )
+_DIGESTS: Final = frozenset([b"content-md5", b"digest", b"content-digest", b"repr-digest"])
 # True of the model server's body only, which its members do not get.
-_OF_THE_BODY: Final = frozenset(
-    [
-        b"etag",
-        b"last-modified",
-        b"content-md5",
-        b"digest",
-        b"content-digest",
-        b"repr-digest",
-        b"content-range",
-        b"accept-ranges",
-    ]
-)
+_OF_THE_BODY: Final = _DIGESTS | {b"etag", b"last-modified", b"content-range", b"accept-ranges"}
 
 
 def upward(head: RequestHead) -> tuple[Field, ...]:
@@ -65,17 +55,18 @@ def upward(head: RequestHead) -> tuple[Field, ...]:
     return head.upward
 
 
-def merge_upward(members: Sequence[tuple[Field, ...]]) -> list[Field]:
+def merge_upward(members: Sequence[tuple[Field, ...]], *, whole: bool) -> list[Field]:
     """Return the headers that go up for a batch: those that every member sent alike.
 
+    Digests go up only with the body that they were made of: ``whole``, that of a lone member.
     Where members are traced differently the batch gets a trace of its own.
     """
     first = members[0]
     others = [member for member in members[1:] if member != first]
     if not others:
-        return list(first)
+        return [field for field in first if whole or field[0] not in _DIGESTS]
     agreed = set(first).intersection(*others)
-    merged = [field for field in first if field in agreed]
+    merged = [field for field in first if field in agreed and field[0] not in _DIGESTS]
     if b"traceparent" in {name for name, _ in merged}:
         return merged
     traces = [value for member in members for name, value in member if name == b"traceparent"]

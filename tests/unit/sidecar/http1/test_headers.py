@@ -103,7 +103,7 @@ MEMBERS: Final = st.lists(MEMBER, min_size=1, max_size=4)
 
 @given(MEMBERS)
 def test_a_header_goes_up_if_every_member_sent_the_same(members: list[dict[bytes, bytes]]) -> None:
-    merged = merge_upward([tuple(member.items()) for member in members])
+    merged = merge_upward([tuple(member.items()) for member in members], whole=False)
     agreed = {
         name: value
         for name, value in members[0].items()
@@ -113,16 +113,26 @@ def test_a_header_goes_up_if_every_member_sent_the_same(members: list[dict[bytes
     assert len(merged) == len(agreed)
 
 
+@pytest.mark.parametrize("name", [b"content-md5", b"digest", b"content-digest", b"repr-digest"])
+def test_a_digest_goes_up_with_the_body_it_was_made_of_alone(name: bytes) -> None:
+    member = ((b"x-a", b"1"), (name, b"of one body"))
+    other = (*member, (b"x-b", b"2"))
+    assert merge_upward([member], whole=True) == list(member)
+    assert merge_upward([member], whole=False) == [(b"x-a", b"1")]
+    assert merge_upward([member, member], whole=False) == [(b"x-a", b"1")]
+    assert merge_upward([member, other], whole=False) == [(b"x-a", b"1")]
+
+
 def test_a_credential_never_serves_somebody_elses_rows() -> None:
     members = [((b"authorization", b"Bearer a"),), ((b"authorization", b"Bearer b"),), ()]
     for pair in ([0, 1], [0, 2], [2, 0]):
-        assert merge_upward([members[index] for index in pair]) == []
+        assert merge_upward([members[index] for index in pair], whole=False) == []
 
 
 def test_members_of_one_trace_stay_in_it() -> None:
     member = ((b"traceparent", TRACE), (b"tracestate", b"a=b"), (b"x-a", b"1"))
-    assert merge_upward([member]) == list(member)
-    assert merge_upward([member, member]) == list(member)
+    assert merge_upward([member], whole=True) == list(member)
+    assert merge_upward([member, member], whole=False) == list(member)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def test_members_of_several_traces_get_one_of_their_own(
         + (((b"traceparent", trace),) if trace is not None else ())
         for trace in traces
     ]
-    merged = dict(merge_upward(members))
+    merged = dict(merge_upward(members, whole=False))
     trace = merged.pop(b"traceparent")
     assert merged == {b"x-a": b"1"}
     assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", trace)
@@ -151,7 +161,7 @@ def test_members_of_several_traces_get_one_of_their_own(
 
 
 def test_untraced_members_get_no_trace() -> None:
-    assert merge_upward([((b"x-a", b"1"),), ((b"x-a", b"2"),)]) == []
+    assert merge_upward([((b"x-a", b"1"),), ((b"x-a", b"2"),)], whole=False) == []
 
 
 @given(request_fields())
