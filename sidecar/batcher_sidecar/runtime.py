@@ -1,7 +1,7 @@
 """Joins the core to the event loop: events with a time go in, commands are carried out.
 
 A predict request's way: ``submit`` (codec reads it, the core queues it) → ``Send`` (one call to
-the model server) → ``_BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each.
+the model server) → ``BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher_contract.names import BATCH_ID_HEADER, BATCH_SIZE_HEADER
+from batcher_sidecar.batchcall import BatchCall, WholeAnswer
 from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
     Answer,
@@ -45,98 +45,14 @@ if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
     from batcher_sidecar.codecs import Codec
     from batcher_sidecar.core import ByteBudget, Call
-    from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
-    from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
+    from batcher_sidecar.upstream import UpstreamPool
 
 _ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
 """Statuses that one member's request may have caused (rule 9)."""
-_BATCH_FIELDS: Final = f"{BATCH_ID_HEADER}: %b\r\n{BATCH_SIZE_HEADER}: %d\r\n".encode()
 _TIMER_SLACK_MS: Final = 0.02
 """What a time may miss a whole millisecond by without being rounded up to the next."""
-
-
-class _Answer:
-    """A call's whole answer as the model server gave it.
-
-    ``fields`` names the call's batch; ``shared`` tells whether it is that of several members.
-    """
-
-    __slots__ = ("body", "fields", "head", "shared")
-
-    def __init__(self, head: ResponseHead, body: bytes, fields: bytes, *, shared: bool) -> None:
-        self.head = head
-        self.body = body
-        self.fields = fields
-        self.shared = shared
-
-
-class _BatchCall:
-    """One call in flight; gathers its answer (``upstream.Sink``)."""
-
-    __slots__ = (
-        "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
-        "exchange", "timing",
-    )  # fmt: skip
-
-    def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
-        self._runtime = runtime
-        self._head: ResponseHead | None = None
-        self._pieces: list[bytes] = []
-        self.call = call
-        self.batch_id = batch_id
-        self.counted_bytes = 0
-        self.exchange: Exchange | None = None
-        self.answer_head = b""
-        self.timing = b""
-
-    def fields(self, size: int) -> bytes:
-        """Return the header lines that name the batch."""
-        return _BATCH_FIELDS % (self.batch_id, size)
-
-    def count(self, size_bytes: int) -> None:
-        """Count bytes that this call holds against the budget."""
-        self.counted_bytes += size_bytes
-        self._runtime.budget.add(size_bytes)
-
-    def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
-        """The answer begins."""
-        if head.status == 101:
-            self._break_off("it switches protocols unasked")
-        self._head = head
-
-    def on_body(self, data: bytes) -> None:
-        """More of the answer, counted against the budget so that others wait outside."""
-        self._pieces.append(data)
-        self.count(len(data))
-        budget = self._runtime.budget
-        if self.counted_bytes > budget.limit_bytes:
-            self._break_off(f"its answer exceeds {budget.limit_bytes} bytes (--max-queue-bytes)")
-
-    def on_end(self) -> None:
-        """The answer is complete."""
-        if self._head is not None:
-            pieces = self._pieces
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            fields = self.fields(self.call.instances)
-            shared = len(self.call.members) > 1
-            self._runtime.answered(self, _Answer(self._head, body, fields, shared=shared))
-
-    def on_lost(self, error: Unreachable | Broken) -> None:
-        """There is no usable answer."""
-        self._runtime.failed(self, refusal(error.reason, detail=str(error)))
-
-    def _break_off(self, detail: str) -> None:
-        if self.exchange is not None:
-            self.exchange.cancel()
-        self._runtime.failed(self, refusal("bad_answer", detail=detail))
-
-    def on_tunnel(self, data: bytes) -> None:
-        """Not asked for."""
-
-    def on_upstream_writable(self, *, writable: bool) -> None:
-        """The body has been handed over whole; the transport holds what is not yet sent."""
 
 
 class Runtime:
@@ -212,7 +128,7 @@ class Runtime:
 
     # --- from the model server ------------------------------------------------------------------
 
-    def answered(self, batch_call: _BatchCall, answer: _Answer) -> None:
+    def answered(self, batch_call: BatchCall, answer: WholeAnswer) -> None:
         """A call has its answer: split it, or let the core decide what its failure means."""
         now_s = time.monotonic()
         call = batch_call.call
@@ -226,13 +142,13 @@ class Runtime:
         self._handle(event, now_s)
         call.payload = None
 
-    def failed(self, batch_call: _BatchCall, why: Refusal) -> None:
+    def failed(self, batch_call: BatchCall, why: Refusal) -> None:
         """A call has no answer; that is nobody's fault among its members."""
         self._end(batch_call)
         self._handle(Failed(batch_call.call, why, isolable=False))
         batch_call.call.payload = None
 
-    def _judge(self, batch_call: _BatchCall, answer: _Answer, now_s: float) -> Event:
+    def _judge(self, batch_call: BatchCall, answer: WholeAnswer, now_s: float) -> Event:
         call, head = batch_call.call, answer.head
         if head.status != 200:
             return self._failure(call, answer, isolable=head.status in _ISOLABLE)
@@ -261,13 +177,13 @@ class Runtime:
         )
         return Answered(call, parts)
 
-    def _failure(self, call: Call, failure: _Answer | Refusal, *, isolable: bool) -> Failed:
+    def _failure(self, call: Call, failure: WholeAnswer | Refusal, *, isolable: bool) -> Failed:
         if isolable and len(call.members) > 1 and not call.isolating:
             if self._settings.isolate_failures:
                 self._metrics.isolated(len(call.members))
         return Failed(call, failure, isolable)
 
-    def _end(self, batch_call: _BatchCall) -> None:
+    def _end(self, batch_call: BatchCall) -> None:
         self.budget.release(batch_call.counted_bytes)
         batch_call.counted_bytes = 0
         batch_call.exchange = None
@@ -333,7 +249,7 @@ class Runtime:
             self._codec.content_type,
             sum([len(piece) for piece in body]),
         )
-        batch_call = call.payload = _BatchCall(self, call, first.batch_id)
+        batch_call = call.payload = BatchCall(self, call, first.batch_id)
         if not whole:  # else it is the client's own, and counted
             batch_call.count(sum([len(piece) for piece in body if isinstance(piece, bytes)]))
         batch_call.exchange = self._pool.request(
@@ -341,7 +257,7 @@ class Runtime:
         )
 
     def _cancel(self, call: Call) -> None:
-        batch_call: _BatchCall = call.payload
+        batch_call: BatchCall = call.payload
         if batch_call.exchange is not None:
             batch_call.exchange.cancel()
         self._end(batch_call)
@@ -380,7 +296,7 @@ class Runtime:
             client.conn.refuse(client, failure)
         elif isinstance(failure, Bypass):
             client.conn.forward_instead(client, failure.reason)
-        elif isinstance(failure, _Answer):
+        elif isinstance(failure, WholeAnswer):
             head, body = failure.head, failure.body
             lines = b"HTTP/1.1 %d %b\r\n%b%b" % (
                 head.status,

@@ -1,0 +1,98 @@
+"""One call to the model server on behalf of a batch, and the answer that it gathers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from batcher_contract.names import BATCH_ID_HEADER, BATCH_SIZE_HEADER
+from batcher_sidecar.errors import refusal
+
+if TYPE_CHECKING:
+    from batcher_sidecar.core import Call
+    from batcher_sidecar.http1 import ResponseHead
+    from batcher_sidecar.runtime import Runtime
+    from batcher_sidecar.upstream import Broken, Exchange, Unreachable
+
+_BATCH_FIELDS: Final = f"{BATCH_ID_HEADER}: %b\r\n{BATCH_SIZE_HEADER}: %d\r\n".encode()
+
+
+class WholeAnswer:
+    """A call's whole answer as the model server gave it.
+
+    ``fields`` names the call's batch; ``shared`` tells whether it is that of several members.
+    """
+
+    __slots__ = ("body", "fields", "head", "shared")
+
+    def __init__(self, head: ResponseHead, body: bytes, fields: bytes, *, shared: bool) -> None:
+        self.head = head
+        self.body = body
+        self.fields = fields
+        self.shared = shared
+
+
+class BatchCall:
+    """One call in flight; gathers its answer (``upstream.Sink``)."""
+
+    __slots__ = (
+        "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
+        "exchange", "timing",
+    )  # fmt: skip
+
+    def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
+        self._runtime = runtime
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+        self.call = call
+        self.batch_id = batch_id
+        self.counted_bytes = 0
+        self.exchange: Exchange | None = None
+        self.answer_head = b""
+        self.timing = b""
+
+    def fields(self, size: int) -> bytes:
+        """Return the header lines that name the batch."""
+        return _BATCH_FIELDS % (self.batch_id, size)
+
+    def count(self, size_bytes: int) -> None:
+        """Count bytes that this call holds against the budget."""
+        self.counted_bytes += size_bytes
+        self._runtime.budget.add(size_bytes)
+
+    def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
+        """The answer begins."""
+        if head.status == 101:
+            self._break_off("it switches protocols unasked")
+        self._head = head
+
+    def on_body(self, data: bytes) -> None:
+        """More of the answer, counted against the budget so that others wait outside."""
+        self._pieces.append(data)
+        self.count(len(data))
+        budget = self._runtime.budget
+        if self.counted_bytes > budget.limit_bytes:
+            self._break_off(f"its answer exceeds {budget.limit_bytes} bytes (--max-queue-bytes)")
+
+    def on_end(self) -> None:
+        """The answer is complete."""
+        if self._head is not None:
+            pieces = self._pieces
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            fields = self.fields(self.call.instances)
+            shared = len(self.call.members) > 1
+            self._runtime.answered(self, WholeAnswer(self._head, body, fields, shared=shared))
+
+    def on_lost(self, error: Unreachable | Broken) -> None:
+        """There is no usable answer."""
+        self._runtime.failed(self, refusal(error.reason, detail=str(error)))
+
+    def _break_off(self, detail: str) -> None:
+        if self.exchange is not None:
+            self.exchange.cancel()
+        self._runtime.failed(self, refusal("bad_answer", detail=detail))
+
+    def on_tunnel(self, data: bytes) -> None:
+        """Not asked for."""
+
+    def on_upstream_writable(self, *, writable: bool) -> None:
+        """The body has been handed over whole; the transport holds what is not yet sent."""
