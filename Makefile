@@ -17,8 +17,11 @@ help: ## Show these targets
 demo: .venv/.ready-demo ## Show batching on a real model server, in under a minute after set-up
 	@$(BIN)/python examples/demo/demo.py
 
-test: .venv/.ready-all ## Run every test (PYTEST_ARGS="..." is passed on)
+test: .venv/.ready-all kubernetes ## Run every test (PYTEST_ARGS="..." is passed on)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+kubernetes: .venv/.ready-all ## Build the API server that the tests run against (once, in minutes)
+	@$(BIN)/python scripts/kubernetes/build.py
 
 lint: .venv/.ready-all ## Check style, types and the layers between the packages
 	$(BIN)/ruff check
@@ -54,4 +57,4 @@ define install
 @touch $@
 endef
 
-.PHONY: help demo test lint fuzz bench goldens constraints clean
+.PHONY: help demo test kubernetes lint fuzz bench goldens constraints clean
