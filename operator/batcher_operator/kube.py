@@ -126,7 +126,7 @@ class Kube:
                 if error.status == 404:
                     return None
                 raise
-            for item in page["items"]:
+            for item in page.get("items") or ():
                 versions[item["metadata"]["uid"]] = item["metadata"]["resourceVersion"]
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
