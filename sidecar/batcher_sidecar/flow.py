@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from abc import abstractmethod
@@ -24,6 +25,8 @@ BODY_PAUSE_TIMEOUT_S: Final = 30.0
 IDLE_TIMEOUT_S: Final = 620.0  # longer than the proxies in front keep theirs
 WRITE_STALL_TIMEOUT_S: Final = 60.0
 LINGER_S: Final = 2.0
+GONE_CHECK_S: Final = 5.0
+"""How often a client is looked after whose bytes are not read for now."""
 
 
 class Flow(asyncio.Protocol):
@@ -40,6 +43,7 @@ class Flow(asyncio.Protocol):
         self._deaf = False  # nothing more is parsed; what comes is thrown away
         self._lingering = False
         self._reading = True
+        self._unread_since_s = 0.0  # when reading was paused
         self._reading_allowed = True  # by the model server's side
         self._write_paused = False
         self._stalled_bytes = 0  # still unwritten when last looked at
@@ -59,6 +63,14 @@ class Flow(asyncio.Protocol):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._deadline.set_in(IDLE_TIMEOUT_S)
+
+    def eof_received(self) -> bool:
+        """The client has ended its side, and with it, as far as can be known, its interest."""
+        if self._requests and self._requests[0].started:
+            self.abort()
+        else:
+            self.close()
+        return False
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
@@ -152,8 +164,12 @@ class Flow(asyncio.Protocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+                self._unread_since_s = self._loop.time()
         self._settled = False
         if self._lingering or self._write_paused:
+            return
+        if not reading and self._current is None:
+            self._deadline.set_in(GONE_CHECK_S)
             return
         if self._tunnel is not None:
             self._deadline.off()
@@ -183,6 +199,8 @@ class Flow(asyncio.Protocol):
                 self.abort()
         elif ending:
             self.abort()
+        elif not self._reading and self._current is None:
+            self._look_after_client()
         elif self._current is not None:
             self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
         elif self._reader.buffer and not self._requests:
@@ -195,6 +213,22 @@ class Flow(asyncio.Protocol):
                 self._deadline.set_in(IDLE_TIMEOUT_S - idle_s)
             else:
                 self.close()
+
+    def _look_after_client(self) -> None:
+        """See whether a client has gone whose end is not read, for the bytes before it."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLRDHUP)
+            if poll.poll(0):
+                self.eof_received()
+                return
+        # The end may be stuck behind more bytes than the kernel takes.
+        waits = self._tunnel is None and not (self._requests and self._requests[0].started)
+        if waits and self._loop.time() - self._unread_since_s >= IDLE_TIMEOUT_S:
+            self.close()
+        else:
+            self._deadline.set_in(GONE_CHECK_S)
 
     def _release_unwritten(self) -> None:
         self._port.budget.release(self._unwritten_bytes)

@@ -47,11 +47,6 @@ class ClientConnection(Flow):
             reader.buffer = reader.buffer + data if reader.buffer else data
             self._parse()
 
-    def eof_received(self) -> bool:
-        """The client has ended its side, and with it, as far as can be known, its interest."""
-        self.close()
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it all that was outstanding."""
         self._deaf = True

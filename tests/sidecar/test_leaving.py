@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.sidecar.kit.answers import Gate, never
-from tests.sidecar.kit.client import Client, predict, request
+from tests.sidecar.kit.answers import Gate, never, streaming
+from tests.sidecar.kit.client import Answer, Client, predict, request
 from tests.sidecar.kit.rig import LONG_MS, RigFactory
 
 LONG: Final = ("--max-latency", str(LONG_MS))
@@ -97,6 +97,24 @@ async def test_leaving_in_the_middle_of_a_body_leaves_nothing_behind(make_rig: R
     clients = [await rig.send(predict([row])) for row in (2, 3)]
     await rig.answers(*clients)
     assert [call.rows for call in rig.model.calls] == [[2, 3]]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_no_part_passes_for_the_whole_where_a_client_ends_its_side(
+    make_rig: RigFactory, version: str
+) -> None:
+    rig = await make_rig(*PAIRS, shared=True)
+    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+    rig.model.otherwise = streaming(pieces)
+    client = await rig.send(request("GET", "/v2/stream", version=version))
+    answer = Answer(client, "GET")
+    await answer.head()
+    pieces.put_nowait(b"first")
+    assert await answer.piece() == b"first"
+    client.half_close()
+    await client.expect_lost()
+    assert client.was_reset
+    await asyncio.wait_for(rig.model.calls[0].gone.wait(), GONE_S)
 
 
 @pytest.mark.parametrize("leave", LEAVINGS[:2])

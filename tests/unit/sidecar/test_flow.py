@@ -2,13 +2,13 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from batcher_sidecar.server import ClientConnection
-from tests.sidecar.kit.answers import Gate, echo_bytes
-from tests.sidecar.kit.client import body_of, predict, request
+from tests.sidecar.kit.answers import Gate, echo, echo_bytes, never
+from tests.sidecar.kit.client import Client, body_of, predict, request
 from tests.sidecar.kit.tcp import let_the_loop_turn, movable_clock
 from tests.sidecar.kit.wire import Wire
 from tests.unit.sidecar.stand import Stand, standing
@@ -56,6 +56,53 @@ async def test_an_idle_connection_is_kept_for_620_s_after_its_last_answer(stand:
     assert (await client.ask(predict([2]))).predictions == [2]
     await stand.pass_s(630)
     await client.expect_end()
+
+
+async def flooding(stand: Stand) -> Client:
+    """A client whose forwarded request hangs, and who has sent more than is read behind it."""
+    stand.model.otherwise = never
+    client = await stand.connect()
+    client.send(request("GET", "/x") + b"".join([predict([1])] * 1000))
+    await client.drained()
+    await stand.model.wait_calls(1)
+    await let_the_loop_turn()
+    return client
+
+
+@pytest.mark.parametrize("leave", [Client.close, Client.reset, Client.half_close])
+async def test_leaving_is_seen_behind_more_than_is_read(
+    stand: Stand, leave: Callable[[Client], None]
+) -> None:
+    client = await flooding(stand)
+    leave(client)
+    await let_the_loop_turn()
+    await stand.pass_s(10)
+    await asyncio.wait_for(stand.model.calls[0].gone.wait(), 5)
+
+
+async def test_who_sends_more_than_is_read_is_answered_all_the_same(stand: Stand) -> None:
+    gate = Gate()
+    client = await flooding(stand)
+    stand.model.then.append(gate)
+    other = await stand.connect()
+    other.send(request("GET", "/x") + b"".join([predict([1])] * 1000))
+    await other.drained()
+    await stand.model.wait_calls(2)
+    await stand.pass_s(600)
+    assert not client.ended
+    assert not other.ended
+    stand.model.otherwise = echo
+    gate.open()
+    assert (await other.response("GET")).status == 200
+    for _ in range(1000):
+        assert (await other.response()).predictions == [1]
+
+
+async def test_who_sends_more_than_is_read_is_not_kept_for_good(stand: Stand) -> None:
+    client = await flooding(stand)
+    await stand.pass_s(640)
+    await client.expect_end()
+    await asyncio.wait_for(stand.model.calls[0].gone.wait(), 5)
 
 
 async def test_a_head_begun_as_the_idle_time_ends_has_its_own_time(stand: Stand) -> None:
