@@ -76,7 +76,10 @@ def test_no_object_of_the_schema_takes_unknown_keys() -> None:
         ({"uid": 0}, "'/uid': minimum: got 0, want 1"),
         ({"uid": "root"}, "'/uid': maxLength"),
         ({"logLevel": "trace"}, "'/logLevel': value must be one of"),
-        ({"image": {"sidecar": {"digest": "abc"}}}, "'/image/sidecar/digest': 'abc' does not match"),
+        (
+            {"image": {"sidecar": {"digest": "abc"}}},
+            "'/image/sidecar/digest': 'abc' does not match",
+        ),
         ({"sidecar": {"imagePullSecrets": ["x"]}}, "got string, want object"),
         ({"sidecar": {"resources": {"limits": {"cpu": "1 core"}}}}, "does not match pattern"),
         ({"metrics": {"scrape": "both"}}, "'/metrics/scrape': value must be one of"),

@@ -1,7 +1,8 @@
 """Ask the webhook what the API server would ask, and see that it answers as it should.
 
 Arguments: the webhook's address, a file of the certificates that the API server trusts, the
-sidecar's image. Exits 0 if all is well, else with a sentence.
+sidecar's image, and for how many seconds to try again if the webhook cannot be reached. Exits 0
+if all is well, else with a sentence.
 """
 
 import base64
@@ -12,7 +13,6 @@ import time
 import urllib.request
 from typing import Any
 
-PATIENCE_S = 30.0
 TIMEOUT_S = 5.0
 POD = {
     "apiVersion": "v1",
@@ -69,9 +69,9 @@ def check(address: str, trusted: str, image: str) -> None:
 
 
 def main() -> None:
-    """Check, again and again for a while if the webhook cannot be reached."""
-    address, trusted, image = sys.argv[1:]
-    end_s = time.monotonic() + PATIENCE_S
+    """Check until the webhook has been reached, or for too long."""
+    address, trusted, image, patience_s = sys.argv[1:]
+    end_s = time.monotonic() + float(patience_s)
     while True:
         try:
             check(address, trusted, image)
