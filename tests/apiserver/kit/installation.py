@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from tests.apiserver.kit.network import ClusterNetwork
 from tests.apiserver.kit.programs import ROOT, Program, free_port
 from tests.apiserver.kit.server import ApiServer, make_namespace, running_api_server
 
-__all__ = ["NAMESPACE", "Installation", "SecretVolume", "running_installation"]
+__all__ = ["NAMESPACE", "Installation", "SecretVolume", "Webhook", "running_installation"]
 
 CHART: Final = ROOT / "charts" / "inference-batcher"
 NAMESPACE: Final = "batching"
@@ -75,15 +76,22 @@ class SecretVolume:
         self._thread.join()
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A webhook that runs."""
+
+    program: Program
+    port: int
+    health_port: int
+
+
 class Installation:
     """A release of the chart; made by `running_installation`."""
 
     def __init__(self, server: ApiServer, api: Api, network: ClusterNetwork) -> None:
         self.server, self.api, self.network = server, api, network
         self.operator_port = free_port()
-        self.webhook_ports: list[int] = []
-        self.webhook_health_ports: list[int] = []
-        self._volumes: list[SecretVolume] = []
+        self.webhooks: list[Webhook] = []
         self._count = 0
 
     # Helm
@@ -128,33 +136,40 @@ class Installation:
             env={"POD_NAMESPACE": NAMESPACE, **(env or {})},
         )
 
-    def start_webhook(self, *more: str) -> Program:
-        """Start one more webhook, which the Service leads to as well."""
+    @contextmanager
+    def webhook(self, *more: str) -> Iterator["Webhook"]:
+        """One more running webhook, which the Service leads to as well."""
         self._count += 1
         port, health_port = free_port(), free_port()
         folder = self.server.folder / f"volume-{self._count}"
-        volume = SecretVolume(self.api, f"{RELEASE}-webhook-tls", folder)
-        self._volumes.append(volume)
-        args = [arg.replace(_MOUNT, str(folder)) for arg in self.arguments("webhook")]
-        program = Program(
-            [
-                str(_BIN / "batcher-webhook"),
-                *args,
-                "--host=127.0.0.1",
-                f"--port={port}",
-                f"--health-port={health_port}",
-                "--shutdown-delay=0",
-                *more,
-            ],
-            log=self.server.folder / f"webhook-{self._count}.log",
-        )
-        self.webhook_ports.append(port)
-        self.webhook_health_ports.append(health_port)
+        with closing(SecretVolume(self.api, f"{RELEASE}-webhook-tls", folder)):
+            args = [arg.replace(_MOUNT, str(folder)) for arg in self.arguments("webhook")]
+            program = Program(
+                [
+                    str(_BIN / "batcher-webhook"),
+                    *args,
+                    "--host=127.0.0.1",
+                    f"--port={port}",
+                    f"--health-port={health_port}",
+                    "--shutdown-delay=0",
+                    *more,
+                ],
+                log=self.server.folder / f"webhook-{self._count}.log",
+            )
+            webhook = Webhook(program, port, health_port)
+            with program:
+                self._serve_by([*self.webhooks, webhook])
+                try:
+                    yield webhook
+                finally:
+                    self._serve_by([other for other in self.webhooks if other is not webhook])
+
+    def _serve_by(self, webhooks: list["Webhook"]) -> None:
+        self.webhooks = webhooks
         service = self.api.get("Service", f"{RELEASE}-webhook", NAMESPACE)["spec"]
         for each in service["ports"]:
             address = f"{service['clusterIP']}:{each['port']}"
-            self.network.lead(address, self.webhook_ports)
-        return program
+            self.network.lead(address, [webhook.port for webhook in webhooks])
 
     # Their own word
 
@@ -169,8 +184,8 @@ class Installation:
     def wait_until_ready(self, within_s: float = 30.0) -> None:
         """Wait until the operator is ready, and every webhook."""
         until(partial(_is_ready, self.operator_port), "the operator is ready", within_s)
-        for port in self.webhook_health_ports:
-            until(partial(_is_ready, port), "the webhook is ready", within_s)
+        for webhook in self.webhooks:
+            until(partial(_is_ready, webhook.health_port), "the webhook is ready", within_s)
 
     def metric(self, name: str, port: int | None = None) -> float:
         """The sum of a metric's samples, the operator's or that of another port."""
@@ -178,10 +193,6 @@ class Installation:
         text = requests.get(url, timeout=5).text
         lines = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-    def close(self) -> None:
-        for volume in self._volumes:
-            volume.close()
 
 
 def _why_not(port: int, path: str) -> str:
@@ -199,7 +210,7 @@ def _is_ready(port: int) -> bool:
 
 @contextmanager
 def running_installation(*values: str) -> Iterator[Installation]:
-    """An API server of its own with the chart installed (`--set` values); no program runs yet."""
+    """An API server of its own with the chart installed, with these `--set-json` values."""
     with ExitStack() as stack:
         network = ClusterNetwork(Path(stack.enter_context(TemporaryDirectory())))
         stack.enter_context(network.running())
@@ -207,7 +218,7 @@ def running_installation(*values: str) -> Iterator[Installation]:
         api = stack.enter_context(closing(server.client()))
         server.install_inferenceservices(api)
         make_namespace(api, NAMESPACE)
-        installation = stack.enter_context(closing(Installation(server, api, network)))
-        sets = [flag for value in values for flag in ("--set", value)]
+        installation = Installation(server, api, network)
+        sets = [flag for value in values for flag in ("--set-json", value)]
         installation.helm("install", *sets)
         yield installation
