@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -290,11 +291,18 @@ class Link(asyncio.Transport):
             protocol.connection_lost(error)
 
 
+# What stands in for a connected socket where the kernel is asked whether the other end has gone.
+_CONNECTED: Final = os.pipe()
+
+
 class _Socket:
     """As much of a link's socket as is asked for."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
+
+    def fileno(self) -> int:
+        return _CONNECTED[0]
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
