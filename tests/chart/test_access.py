@@ -9,10 +9,15 @@ from tests.chart.rendered import CASES, NAMESPACE, Chart, args_of, case, pod_tem
 
 KSERVES = "inferenceservice.serving.kserve.io"
 READ_CLUSTER = [
-    (["serving.kserve.io"], ["inferenceservices"], [], ["get", "list", "watch"]),
+    (["serving.kserve.io"], ["inferenceservices"], [], ["list", "watch"]),
     ([""], ["pods"], [], ["list", "watch"]),
     ([""], ["events"], [], ["create"]),
-    (["apiextensions.k8s.io"], ["customresourcedefinitions"], [], ["list", "watch"]),
+    (
+        ["apiextensions.k8s.io"],
+        ["customresourcedefinitions"],
+        ["inferenceservices.serving.kserve.io"],
+        ["list", "watch"],
+    ),
     (
         ["admissionregistration.k8s.io"],
         ["mutatingwebhookconfigurations"],
