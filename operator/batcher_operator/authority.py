@@ -191,7 +191,8 @@ class Authority:
                 if not isinstance(verdict.step, SetBundle):
                     raise
                 kind = verdict.step.kind
-                refused[kind] = f"cannot write the {self._names.configuration(kind)}: {error}."
+                what = f"cannot write the {self._names.configuration(kind)}"
+                refused[kind] = f"{what}: {_sentence(error)}"
         trouble = "something else keeps on changing the Secrets or webhook configurations."
         self._standing = _standing(verdict, now_s, trouble)
         return self._standing
@@ -210,7 +211,7 @@ class Authority:
             try:
                 await self.converge()
             except OSError as error:
-                self._standing = replace(self._standing, trouble=f"{error}.")
+                self._standing = replace(self._standing, trouble=_sentence(error))
             standing = self.standing
             told = _tell(standing, told)
             if standing.converged:
@@ -311,6 +312,10 @@ def _tell(standing: Standing, told: str) -> str:
     elif told and not now:
         _log.info("certificates: the API server can verify the webhook now")
     return now
+
+
+def _sentence(error: OSError) -> str:
+    return f"{str(error).rstrip('.')}."
 
 
 def _data(secret: Object | None) -> dict[str, bytes] | None:

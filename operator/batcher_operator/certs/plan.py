@@ -203,7 +203,7 @@ class _Planner:
         for kind, configuration in self._configurations.items():
             if not configuration.refused and set(configuration.bundles) != {bundle_of(trusted)}:
                 since = self._since_text(configuration, authority)
-                return SetBundle(kind, bundle_of(trusted), since, "it was not what is trusted")
+                return SetBundle(kind, bundle_of(trusted), since, "it did not hold what is trusted")
         if isinstance(served, str):
             return NewCertificate(signer, f"the Secret {served}")
         if served.issuer != authority and self._now_s >= self._switch_s(authority, served):
