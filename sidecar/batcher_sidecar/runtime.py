@@ -17,7 +17,6 @@ from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
     Answer,
     Answered,
-    Arrived,
     Batcher,
     Cancel,
     Command,
@@ -103,14 +102,12 @@ class Runtime:
             client.conn.refuse(client, refusal("internal"))
             return
         client.parsed = parsed
-        client.core = Request(
-            (route.key, parsed.key),
-            client.head.path,
-            parsed.instances,
-            client,
-            parsed.alone,
+        client.core = request = Request(
+            (route.key, parsed.key), client.head.path, parsed.instances, client, parsed.alone
         )
-        self._handle(Arrived(client.core), now_s)
+        commands = self._batcher.handle(request, now_s)
+        if commands:
+            self._carry_out(commands, now_s)
 
     def left(self, client: ClientRequest) -> None:
         """Forget a request whose client has gone."""
@@ -194,7 +191,10 @@ class Runtime:
         """Give the core an event and do what it says."""
         if now_s is None:
             now_s = time.monotonic()
-        for command in self._batcher.handle(event, now_s):
+        self._carry_out(self._batcher.handle(event, now_s), now_s)
+
+    def _carry_out(self, commands: list[Command], now_s: float) -> None:
+        for command in commands:
             try:
                 match command:
                     case Answer():
@@ -219,7 +219,10 @@ class Runtime:
             if command.call.payload is not None:
                 self._end(command.call.payload)
             self._handle(Failed(command.call, refusal("internal"), isolable=False))
-        elif isinstance(command, Answer | Fail | Refuse):
+        elif isinstance(command, Answer):
+            for member in command.members:
+                member.payload.conn.abort()
+        elif isinstance(command, Fail | Refuse):
             command.request.payload.conn.abort()
 
     def _report(self, error: Exception) -> None:
@@ -274,21 +277,26 @@ class Runtime:
         self._handle(Tick())
 
     def _answer(self, command: Answer) -> None:
-        request, batch_call = command.request, command.call.payload
-        client = request.payload
-        part = command.parts[0]
-        if command.call.rows is not None:
-            part, dropped = self._codec.reunite(command.parts)
+        call, members, parts = command.call, command.members, command.parts
+        batch_call: BatchCall = call.payload
+        if call.rows is not None:
+            part, dropped = self._codec.reunite(parts[0])
+            parts = [part]
             self._metrics.fields_dropped(dropped)
-        body = self._codec.answer(part, batch_call.batch_id)
-        queue_ms = (command.call.sent_s - request.arrived_s) * 1000
-        head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
-            batch_call.answer_head,
-            queue_ms,
-            batch_call.timing,
-            len(body),
-        )
-        client.conn.respond(client, 200, head, body)
+        opening = self._codec.opening(batch_call.batch_id)
+        before, after, sent_s = batch_call.answer_head, batch_call.timing, call.sent_s
+        for member, part in zip(members, parts, strict=True):
+            client: ClientRequest = member.payload
+            try:
+                body = opening + part
+                queue_ms = (sent_s - member.arrived_s) * 1000
+                head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
+                    before, queue_ms, after, len(body),
+                )  # fmt: skip
+                client.conn.respond(client, 200, head, body)
+            except Exception as error:
+                self._report(error)
+                client.conn.abort()
 
     def _fail(self, command: Fail) -> None:
         client, failure = command.request.payload, command.failure

@@ -161,7 +161,7 @@ def _check_join(codec: V1Codec, members: Sequence[Any]) -> None:
     except Unsplittable as error:
         raise Fault("split refuses an honest answer", str(error)) from None
     for body, part in zip(bodies, parts, strict=True):
-        _equal("an answer", codec.answer(part, _BATCH_ID), _content(body["instances"]))
+        _equal("an answer", codec.opening(_BATCH_ID) + part, _content(body["instances"]))
 
 
 def _check_pieces(codec: V1Codec, parsed: Any, piece: int) -> None:
@@ -178,7 +178,8 @@ def _check_pieces(codec: V1Codec, parsed: Any, piece: int) -> None:
     if dropped != 1:
         raise Fault("reunite miscounts what it drops", f"{dropped} of 1")
     wanted = strict_loads(_join(codec, [parsed], (0, parsed.instances)))["instances"]
-    _equal("an answer in pieces", codec.answer(part, _BATCH_ID), _content(wanted) | {"own": wanted})
+    content = _content(wanted) | {"own": wanted}
+    _equal("an answer in pieces", codec.opening(_BATCH_ID) + part, content)
 
 
 def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
@@ -212,7 +213,7 @@ def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
             elif isinstance(value, list) and len(value) == len(rows):
                 own[name] = value[start : start + count]
         content = own | _content(rows[start : start + count])
-        _equal("a divided answer", codec.answer(part, _BATCH_ID), content)
+        _equal("a divided answer", codec.opening(_BATCH_ID) + part, content)
         start += count
     kept = len([name for name in own if name in others])
     if dropped != len(others) - kept:

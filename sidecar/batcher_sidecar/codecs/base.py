@@ -46,7 +46,7 @@ class ParsedRequest(Protocol):
 
 
 class Codec(Protocol):
-    """One protocol. ``Any`` stands for the codec's own types of requests and parts."""
+    """One protocol. ``Any`` stands for the codec's own types of requests and of pieces' parts."""
 
     protocol: str
     """The name of the protocol in metrics."""
@@ -85,13 +85,13 @@ class Codec(Protocol):
         """
         ...
 
-    def reunite(self, pieces: Sequence[Any]) -> tuple[Any, int]:
+    def reunite(self, pieces: Sequence[Any]) -> tuple[bytes, int]:
         """Make one part of those of a request's pieces, in order.
 
         Returns the part and how many fields of the answers could not be put together.
         """
         ...
 
-    def answer(self, part: Any, batch_id: bytes) -> bytes:
-        """Make the body for one caller of its part."""
+    def opening(self, batch_id: bytes) -> bytes:
+        """Return what every caller's body begins with; the rest is its part."""
         ...

@@ -62,25 +62,19 @@ _LARGE_BYTES: Final = 64 * 1024
 Fields = tuple[tuple[str, bytes], ...]
 
 
-class V1Request:
-    """A row-form request: its rows as they came, and the fields beside them."""
+class V1Request(msgspec.Struct, eq=False, gc=False):
+    """A row-form request: its rows as they came, and the fields beside them.
 
-    __slots__ = ("alone", "body", "inner", "instances", "key", "rest")
+    A struct because it is made in a third of the time.
+    """
 
-    def __init__(
-        self,
-        body: Body,
-        inner: Sequence[Raw | memoryview],
-        signatures: Sequence[str],
-        rest: Fields = (),
-    ) -> None:
-        self.body = body
-        self.inner = inner
-        """What stands between the brackets of ``instances``: rows, or all of them as one slice."""
-        self.instances = len(signatures)
-        self.rest = rest
-        self.alone = len(signatures) > 1 and len(set(signatures)) > 1
-        self.key = (signatures[0], rest)
+    body: Body
+    inner: Sequence[Raw | memoryview]
+    """What stands between the brackets of ``instances``: rows, or all of them as one slice."""
+    key: tuple[str, Fields]
+    """The rows' signature, and the fields beside them."""
+    instances: int = 1
+    alone: bool = False
 
     def separate_rows(self) -> Sequence[Raw | memoryview]:
         """Return the rows one by one; where they are one slice, the body is read for it once.
@@ -135,10 +129,16 @@ class V1Codec:
             try:
                 fields = _decode_request(body)
                 rows = fields.instances
-                rest = _rest(fields)
+                if fields.signature_name is _UNSET is fields.parameters:
+                    rest: Fields = ()
+                else:
+                    rest = _rest(fields)
             except msgspec.ValidationError:
                 rows, rest = _read_uncommon_request(body)
-            signatures = [row_signature(bytes(row), self._row_mode) for row in rows]
+            mode = self._row_mode
+            if len(rows) == 1:
+                return V1Request(body, rows, (row_signature(bytes(rows[0]), mode), rest))
+            signatures = [row_signature(bytes(row), mode) for row in rows]
         except UnicodeDecodeError as error:
             raise BadRequest(
                 f"{UNREADABLE}: not UTF-8 at byte {error.start}; send JSON in UTF-8"
@@ -153,7 +153,7 @@ class V1Codec:
             raise BadRequest(f"{UNREADABLE}: {error}; send one JSON object") from None
         if not rows:
             raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
-        return V1Request(body, rows, signatures, rest)
+        return _request(body, rows, signatures, rest)
 
     def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
         """Make one body; a member that travels alone and whole goes as it came."""
@@ -168,7 +168,7 @@ class V1Codec:
             return [first.body]
         else:
             inner = [row for member in members for row in member.inner]
-        end = b"]%b}" % _render(first.rest)
+        end = b"]%b}" % _render(first.key[1])
         if len(first.body) <= _LARGE_BYTES:
             return [b'{"instances":[' + b",".join(inner) + end]
         pieces: list[Piece] = [b'{"instances":[']
@@ -228,15 +228,21 @@ class V1Codec:
         (_, rows), *rest = fields
         return b"%b%b}" % (rows, _render(rest)), dropped
 
-    def answer(self, part: bytes, batch_id: bytes) -> bytes:
-        """Make one caller's body: KServe's fields, then the model server's own."""
-        return b"".join((b'{"message":"","batchId":"', batch_id, b'","predictions":', part))
+    def opening(self, batch_id: bytes) -> bytes:
+        """Return KServe's fields, which a caller's body begins with; see ``Codec.opening``."""
+        return b'{"message":"","batchId":"%b","predictions":' % batch_id
+
+
+def _request(
+    body: Body, inner: Sequence[Raw | memoryview], signatures: list[str], rest: Fields
+) -> V1Request:
+    """Make a request of several rows: it travels alone where they differ."""
+    alone = len(set(signatures)) > 1
+    return V1Request(body, inner, (signatures[0], rest), len(signatures), alone)
 
 
 def _rest(request: _Request) -> Fields:
     """Return the known fields beside ``instances`` that a common request has."""
-    if request.signature_name is _UNSET and request.parameters is _UNSET:
-        return ()
     named = (("parameters", request.parameters), ("signature_name", request.signature_name))
     return tuple([(name, bytes(raw)) for name, raw in named if isinstance(raw, Raw)])
 
@@ -260,7 +266,7 @@ def _read_tensors(body: Body, mode: RowSignature) -> V1Request | None:
         return None
     signatures = [_tensor_signature(row, mode) for row in rows]
     end = body.rindex(b"]")
-    return V1Request(body, [memoryview(body)[opening.start(1) : end]], signatures)
+    return _request(body, [memoryview(body)[opening.start(1) : end]], signatures, ())
 
 
 def _tensor_signature(elements: list[Raw], mode: RowSignature) -> str:

@@ -34,7 +34,6 @@ from batcher_sidecar.core.limits import ByteBudget
 from batcher_sidecar.core.model import (
     Answer,
     Answered,
-    Arrived,
     Call,
     Cancel,
     Command,
@@ -54,7 +53,6 @@ from batcher_sidecar.core.model import (
 __all__ = [
     "Answer",
     "Answered",
-    "Arrived",
     "Batcher",
     "ByteBudget",
     "Call",

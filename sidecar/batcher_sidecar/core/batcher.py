@@ -8,7 +8,6 @@ from batcher_sidecar.core.isolation import CallBudget, KeyMemory
 from batcher_sidecar.core.model import (
     Answer,
     Answered,
-    Arrived,
     Batch,
     Call,
     Cancel,
@@ -30,7 +29,7 @@ from batcher_sidecar.core.queues import NEVER_S, KeyQueue, PathQueues
 from batcher_sidecar.core.timers import TimerHeap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable
 
     from batcher_contract import BatcherSettings
 
@@ -54,7 +53,7 @@ class Batcher:
         self.in_flight = 0
         """Batches that hold a slot."""
         self._handlers: dict[type, Callable[[Any, float, list[Command]], None]] = {
-            Arrived: self._arrived,
+            Request: self._arrived,
             Answered: self._answered,
             Failed: self._failed,
             Left: self._left,
@@ -80,8 +79,7 @@ class Batcher:
 
     # --- arrival, and the cut -------------------------------------------------------------------
 
-    def _arrived(self, event: Arrived, now_s: float, out: list[Command]) -> None:
-        request = event.request
+    def _arrived(self, request: Request, now_s: float, out: list[Command]) -> None:
         if self.waiting >= self._settings.max_queue_size:
             request.done = True
             out.append(Refuse(request, "queue_full"))
@@ -203,21 +201,23 @@ class Batcher:
             return
         call.ended = True
         batch = call.batch
-        given: list[Sequence[Any]] = [(part,) for part in event.parts]
+        parts = event.parts
         if call.rows is not None:
-            batch.answered_parts.append(event.parts[0])
-            given = [batch.answered_parts]
-        answers: list[Command] = []
+            batch.answered_parts.append(parts[0])
+            parts = [batch.answered_parts]
+        answer = Answer(call, [], [])
         if call.rows is None or not batch.todo:
-            for member, parts in zip(call.members, given, strict=True):
+            for member, part in zip(call.members, parts, strict=True):
                 if not member.done:
                     member.done = True
                     member.call = None
-                    answers.append(Answer(member, call, parts))
+                    answer.members.append(member)
+                    answer.parts.append(part)
         if len(call.members) > 1 and not batch.isolated:
             self._memory.batch_served(batch.key)
         self._call_next(batch, now_s, out)
-        out += answers  # after the next call: the model server should not wait for them
+        if answer.members:
+            out.append(answer)  # after the next call: the model server should not wait for it
 
     def _failed(self, event: Failed, now_s: float, out: list[Command]) -> None:
         call = event.call

@@ -16,7 +16,7 @@ RefusalReason: TypeAlias = Literal["queue_full", "deadline"]
 
 
 class Request:
-    """One predict request of one client.
+    """One predict request of one client; given to the batcher as an event, it has arrived.
 
     ``key`` decides who may share a batch, ``path`` whose slots it takes, ``instances`` (>= 1) what
     it counts. ``alone`` is for a request that must not share. ``payload`` is the codec's and the
@@ -45,14 +45,14 @@ class Request:
         payload: Any = None,
         alone: bool = False,
     ) -> None:
+        self.seq: int
+        self.arrived_s: float
+        self.deadline_s: float
         self.key = key
         self.path = path
         self.instances = instances
         self.payload = payload
         self.alone = alone
-        self.seq = 0
-        self.arrived_s = 0.0
-        self.deadline_s = 0.0
         self.done = False
         self.queue: KeyQueue | None = None
         self.call: Call | None = None
@@ -128,13 +128,6 @@ class Call:
 
 
 @dataclass(slots=True, eq=False)
-class Arrived:
-    """The last byte of a request has arrived."""
-
-    request: Request
-
-
-@dataclass(slots=True, eq=False)
 class Answered:
     """The model server answered a call and the answer could be split: a part for each member."""
 
@@ -177,7 +170,7 @@ class SettingsChanged:
     settings: BatcherSettings
 
 
-Event: TypeAlias = Arrived | Answered | Failed | Left | Tick | Draining | SettingsChanged
+Event: TypeAlias = Request | Answered | Failed | Left | Tick | Draining | SettingsChanged
 
 
 @dataclass(slots=True, eq=False)
@@ -189,11 +182,14 @@ class Send:
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """Give a member its part, or its parts in order where it was sent in pieces."""
+    """Give each of these members of a call its part.
 
-    request: Request
+    Where one request was sent in pieces, its part is the list of theirs, in order.
+    """
+
     call: Call
-    parts: Sequence[Any]
+    members: list[Request]
+    parts: list[Any]
 
 
 @dataclass(slots=True, eq=False)

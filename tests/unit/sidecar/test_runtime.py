@@ -16,6 +16,13 @@ from tests.unit.sidecar.stand import standing
 STUMBLE = b"stumble"
 
 
+class Unusable:
+    """A part that no answer can be made of."""
+
+    def __radd__(self, opening: bytes) -> bytes:
+        raise ZeroDivisionError("answer")
+
+
 class Faulty(V1Codec):
     """Breaks down in one of its steps over rows that ask for it."""
 
@@ -40,11 +47,10 @@ class Faulty(V1Codec):
         self, body: bytes, counts: Sequence[int], *, piece: bool = False
     ) -> tuple[list[Any], int]:
         self._pass("split", body)
-        return super().split(body, counts, piece=piece)
-
-    def answer(self, part: bytes, batch_id: bytes) -> bytes:
-        self._pass("answer", part)
-        return super().answer(part, batch_id)
+        parts, dropped = super().split(body, counts, piece=piece)
+        if self._step == "answer":
+            parts = [Unusable() if STUMBLE in part else part for part in parts]
+        return parts, dropped
 
 
 def told() -> list[BaseException]:

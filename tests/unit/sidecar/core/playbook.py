@@ -9,7 +9,6 @@ from batcher_contract import BatcherSettings
 from batcher_sidecar.core import (
     Answer,
     Answered,
-    Arrived,
     Batcher,
     Call,
     Cancel,
@@ -81,7 +80,7 @@ class Playbook:
             assert name not in self._requests, f"{name} has arrived before"
             request = Request(key, path, instances, name, alone=alone)
             self._requests[name] = request
-            self._handle(Arrived(request))
+            self._handle(request)
 
     def answer(self, names: str) -> None:
         """The model server answers the call in flight for these requests."""
@@ -172,7 +171,7 @@ class Playbook:
     # --- the core -------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
-        if not isinstance(event, Arrived | Left):
+        if not isinstance(event, Request | Left):
             self.settled()
         self._commands(event)
 
@@ -181,9 +180,19 @@ class Playbook:
             if isinstance(command, WakeAt):
                 self._wake_s = command.when_s - START_S
             else:
-                self._pending.append(self._told(command))
+                self._pending += self._told(command)
 
-    def _told(self, command: Command) -> str:
+    def _told(self, command: Command) -> list[str]:
+        if isinstance(command, Answer):
+            return [
+                f"answer {member.payload}"
+                if part == member.payload
+                else f"answer {member.payload}: {' '.join(part)}"
+                for member, part in zip(command.members, command.parts, strict=True)
+            ]
+        return [self._told_one(command)]
+
+    def _told_one(self, command: Command) -> str:
         match command:
             case Send(call):
                 names = names_of(call)
@@ -192,10 +201,6 @@ class Playbook:
                 if call.isolating:
                     return f"repeat {names}"
                 return f"send {names} ({call.trigger})"
-            case Answer(request, _, parts):
-                if tuple(parts) == (request.payload,):
-                    return f"answer {request.payload}"
-                return f"answer {request.payload}: {' '.join(parts)}"
             case Fail(request, _, failure):
                 return f"fail {request.payload}: {failure}"
             case Refuse(request, reason):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from batcher_sidecar.core import (
     Answer,
     Answered,
-    Arrived,
     Batcher,
     Call,
     Cancel,
@@ -117,7 +116,7 @@ class Simulation:
         self.live.append(client)
         if not full:
             self.waiting.append(client)
-        self._handle(Arrived(client.request))
+        self._handle(client.request)
         assert (client not in self.live) <= full, "refused although there was room"
         assert full <= (client not in self.live), "queued although there was no room"
 
@@ -201,8 +200,10 @@ class Simulation:
                     self._wake_s = when_s
                 case Send(call):
                     self._sent(call)
-                case Answer(request, _, parts):
-                    self._answered(request.payload, parts)
+                case Answer(call, requests, parts):
+                    for request, part in zip(requests, parts, strict=True):
+                        pieces = part if call.rows is not None else [part]
+                        self._answered(request.payload, pieces)
                 case Fail(request, _, failure):
                     assert isinstance(failure, Failure)
                     self._failed(request.payload, failure)

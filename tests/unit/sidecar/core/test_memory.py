@@ -10,7 +10,6 @@ import pytest
 from batcher_contract import BatcherSettings
 from batcher_sidecar.core import (
     Answered,
-    Arrived,
     Batcher,
     Call,
     Command,
@@ -58,7 +57,7 @@ class World:
         self._paths.append(weakref.ref(path))
         self._requests.append(weakref.ref(payload))
         request = Request(key, path, instances, payload)
-        self.handle(Arrived(request))
+        self.handle(request)
         return request
 
     def handle(self, event: Event) -> list[Command]:
