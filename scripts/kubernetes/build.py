@@ -170,9 +170,14 @@ def build_kubernetes(go: str, folder: Path) -> None:
 
 def build_helm(go: str, folder: Path) -> None:
     """Build helm."""
-    version = f"-X helm.sh/helm/v3/internal/version.version=v{HELM}"
+    major, minor, _ = KUBERNETES.split(".")
+    values = [f"-X helm.sh/helm/v3/internal/version.version=v{HELM}"]
+    for package in ("chartutil", "lint/rules"):
+        # What `helm template` and `helm lint` take for the cluster's version.
+        path = f"helm.sh/helm/v3/pkg/{package}.k8sVersion"
+        values += [f"-X {path}Major={major}", f"-X {path}Minor={minor}"]
     run(
-        *(go, "install", "-trimpath", "-ldflags", f"-s -w {version}"),
+        *(go, "install", "-trimpath", "-ldflags", " ".join(["-s -w", *values])),
         f"helm.sh/helm/v3/cmd/helm@v{HELM}",
         cwd=folder,
         what="compiling helm",

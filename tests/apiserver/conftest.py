@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from tests.apiserver.kit import Api, ApiServer, running_api_server
+from tests.apiserver.kit.webhook import Webhook
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,11 @@ def namespace(api_server: ApiServer, api: Api) -> Iterator[str]:
     yield name
     for kind in ("InferenceService", "Pod"):
         api.delete_all(kind, name)
+
+
+@pytest.fixture(scope="session")
+def webhook(api_server: ApiServer) -> Iterator[Webhook]:
+    """Our webhook as a process, not registered."""
+    webhook = Webhook(api_server.folder, api_server.authority)
+    with webhook.running():
+        yield webhook

@@ -10,6 +10,9 @@ The fixtures of `tests/apiserver/conftest.py` are what a test starts from::
   InferenceServices (`inferenceservice-crd.yaml`). It starts in about 4 s.
 - `api` (session): the administrator's `Api`, a client that takes and gives plain dictionaries.
 - `namespace`: the name of a fresh namespace with its `default` ServiceAccount.
+- `webhook` (session): our webhook as a process, which `registered_mutating` and
+  `registered_validating` have the API server call by the chart's configurations; `running_kserve`
+  is a stand-in for KServe's pod webhook (`kit/webhook.py`, `kit/kserve.py`).
 
 `ApiServer` also gives `kubectl(...)` and `helm(...)` (completed processes, never raising),
 `write_kubeconfig(path, token)`, `client(token)`; `Api.token(account, namespace)` asks for a
@@ -21,7 +24,12 @@ the length of a `with` block: like the server it ends when the tests do, however
 from tests.apiserver.kit.api import Api, ApiError, Manifest, documents, until
 from tests.apiserver.kit.authority import Authority, Pair
 from tests.apiserver.kit.programs import ROOT, Program, StartError, free_port, program_path
-from tests.apiserver.kit.server import ApiServer, make_namespace, running_api_server
+from tests.apiserver.kit.server import (
+    ApiServer,
+    make_account,
+    make_namespace,
+    running_api_server,
+)
 
 __all__ = [
     "ROOT",
@@ -35,6 +43,7 @@ __all__ = [
     "StartError",
     "documents",
     "free_port",
+    "make_account",
     "make_namespace",
     "program_path",
     "running_api_server",

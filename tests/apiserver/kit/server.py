@@ -214,6 +214,8 @@ class ApiServer:
                 if time.monotonic() > end_s:
                     raise StartError(f"not ready in {_START_S} s:\n{programs[-1].output[-3000:]}")
                 time.sleep(0.05)
+            until(lambda: api.find("Namespace", "default") is not None, "the first namespaces")
+            make_account(api, "default", "default")
 
     @staticmethod
     def _is_ready(api: Api) -> bool:
@@ -236,9 +238,14 @@ def make_namespace(api: Api, name: str, labels: Mapping[str, str] | None = None)
     """Make a namespace with its `default` ServiceAccount, without which no pod may be made."""
     meta = {"name": name, "labels": dict(labels or {})}
     made = api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-    account = {"name": "default", "namespace": name}
-    api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    make_account(api, "default", name)
     return made
+
+
+def make_account(api: Api, name: str, namespace: str) -> Manifest:
+    """Make a ServiceAccount."""
+    meta = {"name": name, "namespace": namespace}
+    return api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
 
 
 def _established(api: Api, name: str) -> bool:
