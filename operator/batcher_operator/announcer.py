@@ -136,8 +136,9 @@ class Announcer:
         try:
             await self._sink.create_event(event_of(service, notice, now))
         except PermissionError as error:
-            # A namespace that is being deleted takes none.
-            _log.info("namespace %r takes no Event: %s", service.key.namespace, error)
+            # As one that is being deleted. It is not tried again: others are waiting.
+            self._metrics.event_failed()
+            _log.warning("namespace %r takes no Event: %s", service.key.namespace, error)
             return
         self._metrics.event(notice.reason)
         _log.info(

@@ -14,9 +14,11 @@ from batcher_contract.names import SERVICE_LABEL
 from batcher_operator.memory import Kind, Memory
 from batcher_operator.views import Key
 
-__all__ = ["CRD_NAME", "build_registry", "build_settings"]
+__all__ = ["GROUP", "PLURAL", "VERSION", "build_registry", "build_settings"]
 
-CRD_NAME: Final = "inferenceservices.serving.kserve.io"
+GROUP: Final = "serving.kserve.io"
+VERSION: Final = "v1beta1"
+PLURAL: Final = "inferenceservices"
 
 _PAGE: Final = 250
 _CONNECT_TIMEOUT_S: Final = 10.0
@@ -38,7 +40,7 @@ def build_registry(
             gone = event["type"] == "DELETED"
             look_at((memory.take(kind, event["object"], gone),))
 
-    watch("InferenceService", "serving.kserve.io", "v1beta1", "inferenceservices")
+    watch("InferenceService", GROUP, VERSION, PLURAL)
     watch("Pod", "", "v1", "pods")
 
     @kopf.on.login(registry=registry, id="login")
@@ -53,7 +55,8 @@ def build_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.watching.label_selectors["v1", "pods"] = SERVICE_LABEL
-    settings.watching.field_selectors["customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
+    # Kinds that come later are not noticed: the operator waits for KServe's before it starts kopf.
+    settings.scanning.disabled = True
     settings.watching.chunk_size = _PAGE
     settings.networking.connect_timeout = _CONNECT_TIMEOUT_S
     settings.networking.request_timeout = _REQUEST_TIMEOUT_S

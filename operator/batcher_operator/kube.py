@@ -111,6 +111,14 @@ class Kube:
                 raise PermissionError(str(error)) from error
             raise
 
+    async def serves(self, group: str, version: str, plural: str) -> bool:
+        """Whether the API server tells of a kind, which it may serve already. Raises OSError."""
+        groups = await self._call("GET", "/apis")
+        if group not in (each["name"] for each in groups["groups"]):
+            return False
+        found = await self.get(f"/apis/{group}/{version}") or {"resources": ()}
+        return plural in (each["name"] for each in found["resources"])
+
     async def versions(self, kind: Kind) -> dict[str, str] | None:
         """The resourceVersion of each object by uid; None where there is no such kind.
 

@@ -32,7 +32,7 @@ class Metrics:
         )
         self._event_failures = Counter(
             f"{_PREFIX}event_failures_total",
-            "Times that Events could not be created and are tried again",
+            "Times that an Event could not be created",
             registry=self._registry,
         )
         self._writes = Counter(

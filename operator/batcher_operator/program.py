@@ -8,9 +8,11 @@ Whatever ends one of them ends the process, and the kubelet starts it anew.
 """
 
 import asyncio
+import contextlib
 import logging
+import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -19,7 +21,7 @@ from batcher_operator.authority import Authority
 from batcher_operator.certs.plan import Lifetimes
 from batcher_operator.certs.scene import Names
 from batcher_operator.config import OperatorConfig
-from batcher_operator.handlers import build_registry, build_settings
+from batcher_operator.handlers import GROUP, PLURAL, VERSION, build_registry, build_settings
 from batcher_operator.health import build_health_app, serve
 from batcher_operator.kube import Kube, configure, connection_of
 from batcher_operator.memory import Memory
@@ -28,6 +30,8 @@ from batcher_operator.surroundings import Surroundings
 from batcher_operator.watchdog import Watchdog
 
 __all__ = ["run"]
+
+_WAIT_FOR_KIND_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ class _Operator:
 
     def __init__(self, config: OperatorConfig, kube: Kube) -> None:
         self._config = config
+        self._kube = kube
         self._metrics = Metrics()
         self._memory = Memory()
         self._announcer = Announcer(self._memory, kube, self._metrics, config.sidecar_image)
@@ -94,18 +99,35 @@ class _Operator:
             await runner.cleanup()
 
     async def _watch(self) -> None:
-        """kopf; it ends by SIGTERM and SIGINT."""
-
-        async def login() -> kopf.ConnectionInfo:
-            # Anew each time: tokens are renewed.
-            return await connection_of(await configure(self._config.kubeconfig))
-
+        """kopf, once there is something to watch; it ends by SIGTERM and SIGINT."""
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Until kopf, which has handlers of its own.
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        while not await self._is_there():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_FOR_KIND_S):
+                    await told.wait()
+            if told.is_set():
+                return
+        # A kopf that missed something at its start is found out by the watchdog.
         await kopf.operator(
-            registry=build_registry(self._memory, self._announcer.look_at, login),
+            registry=build_registry(self._memory, self._announcer.look_at, self._login),
             settings=build_settings(),
             standalone=True,
             clusterwide=True,
         )
+
+    async def _is_there(self) -> bool:
+        try:
+            return await self._kube.serves(GROUP, VERSION, PLURAL)
+        except OSError as error:
+            _log.warning("cannot ask for InferenceServices: %s", error)
+            return False
+
+    async def _login(self) -> kopf.ConnectionInfo:
+        # Anew each time: tokens are renewed.
+        return await connection_of(await configure(self._config.kubeconfig))
 
     def why_not_ready(self) -> str:
         """What keeps `helm install --wait` waiting, in a sentence; empty once all is well."""
@@ -120,6 +142,8 @@ class _Operator:
         if config.manages_certificates and (why := self._authority.why_not_ready()):
             return why
         if not self._watchdog.synced.is_set():
+            if self._watchdog.trouble:
+                return self._watchdog.trouble
             return f"events have yet to bring {self._watchdog.behind_count} objects"
         return ""
 

@@ -52,6 +52,9 @@ class Watchdog:
         self.kind_missing: Kind | None = None
         """A kind that the API server does not know."""
 
+        self.trouble: str = ""
+        """Why the last look failed, in a sentence; empty if it did not."""
+
         self.behind_count = 0
         """How many objects had another version at the last look than events had brought."""
 
@@ -68,8 +71,11 @@ class Watchdog:
                 next_comparison_s = loop.time() + every_s
             try:
                 await self.look(compare)
+                self.trouble = ""
             except OSError as error:
-                _log.warning("cannot compare what is with what events brought: %s", error)
+                if str(error) != self.trouble:
+                    _log.warning("cannot compare what is with what events brought: %s", error)
+                self.trouble = str(error)
             await asyncio.sleep(every_s if self.synced.is_set() else min(every_s, FIRST_LOOKS_S))
 
     async def look(self, compare: bool = True) -> None:
@@ -95,8 +101,8 @@ class Watchdog:
         if not behind_count and missing is None:
             self.synced.set()
         if compare:
-            self.stalled = "; ".join(stalled)
-            if stalled:
+            before, self.stalled = self.stalled, "; ".join(stalled)
+            if self.stalled and self.stalled != before:
                 _log.error("%s: the watch has died", self.stalled)
 
     def _unmoved(self, kind: Kind, behind: dict[str, str | None]) -> int:
