@@ -13,12 +13,6 @@ READ_CLUSTER = [
     ([""], ["pods"], [], ["list", "watch"]),
     ([""], ["events"], [], ["create"]),
     (
-        ["apiextensions.k8s.io"],
-        ["customresourcedefinitions"],
-        ["inferenceservices.serving.kserve.io"],
-        ["list", "watch"],
-    ),
-    (
         ["admissionregistration.k8s.io"],
         ["mutatingwebhookconfigurations"],
         [WEBHOOK_CONFIGURATION, KSERVES],
