@@ -52,6 +52,7 @@ CASES: Final[dict[str, Values]] = {
         "metrics": {
             "scrape": "podMonitor",
             "podMonitor": {"labels": {"release": "prometheus"}, "interval": "15s"},
+            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         },
         "networkPolicy": {
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]

@@ -30,6 +30,7 @@ THEIRS: Final = {
     "Certificate": ("cert-manager.io", "v1"),
     "Issuer": ("cert-manager.io", "v1"),
     "PodMonitor": ("monitoring.coreos.com", "v1"),
+    "PrometheusRule": ("monitoring.coreos.com", "v1"),
 }
 """Kinds of others that the chart can make."""
 
