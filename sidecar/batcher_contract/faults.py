@@ -27,10 +27,13 @@ class Fault:
 
     def __str__(self) -> str:
         """One sentence without its full stop, in one line and of bounded length."""
-        subject = _printable(self.field)
-        if self.value is not None:
-            subject = f'{subject} "{_printable(self.value)}"'
-        return f"{subject} {self.problem}: {self.remedy}"
+        return f"{_printable(self.field)} {self.without_field}"
+
+    @property
+    def without_field(self) -> str:
+        """The rest of the sentence, for where the field is named already."""
+        value = "" if self.value is None else f'"{_printable(self.value)}" '
+        return f"{value}{self.problem}: {self.remedy}"
 
 
 class SettingsError(ValueError):

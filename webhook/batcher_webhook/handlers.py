@@ -107,7 +107,7 @@ class _Reviews:
         verdict = validate(review.new, review.old, self._sidecar.resources)
         if verdict.faults:
             self._metrics.service("refused")
-            return refuse(review.uid, verdict.faults, verdict.warnings)
+            return refuse(review, verdict.faults, verdict.warnings)
         self._metrics.service("warned" if verdict.warnings else "allowed")
         return allow(review.uid, warnings=verdict.warnings)
 

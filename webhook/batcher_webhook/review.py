@@ -32,6 +32,9 @@ class Review:
     operation: str
     subresource: str
     namespace: str
+    name: str
+    """Empty where the API server is to make one up."""
+
     new: Mapping[str, Any]
     """The object; empty on DELETE."""
 
@@ -70,6 +73,7 @@ def parse_review(body: bytes, kind: str) -> Review:
         operation=operation,
         subresource=_text(request, "subResource", "request.subResource"),
         namespace=_text(request, "namespace", "request.namespace"),
+        name=_text(request, "name", "request.name"),
         new=new,
         old=_object(request, "oldObject", "request.oldObject"),
     )
@@ -87,13 +91,17 @@ def allow(
     return _answer(response, warnings)
 
 
-def refuse(uid: str, faults: Sequence[Fault], warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """Refuse the object, naming every fault."""
+def refuse(review: Review, faults: Sequence[Fault], warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Refuse the object, naming every fault.
+
+    kubectl shows kind, name and causes, each cause with its field before it; other clients show the
+    message.
+    """
     causes = [
         {
             "reason": "FieldValueInvalid",
             "field": fault.field,
-            "message": str(fault),
+            "message": fault.without_field,
         }
         for fault in faults
     ]
@@ -101,9 +109,9 @@ def refuse(uid: str, faults: Sequence[Fault], warnings: Sequence[str] = ()) -> d
         "code": 422,
         "reason": "Invalid",
         "message": "; ".join(map(str, faults)),
-        "details": {"causes": causes},
+        "details": {"kind": review.kind, "name": review.name, "causes": causes},
     }
-    return _answer({"uid": uid, "allowed": False, "status": status}, warnings)
+    return _answer({"uid": review.uid, "allowed": False, "status": status}, warnings)
 
 
 def _answer(response: dict[str, Any], warnings: Sequence[str]) -> dict[str, Any]:

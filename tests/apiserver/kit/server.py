@@ -92,13 +92,17 @@ class ApiServer:
     # Command-line programs
 
     def kubectl(
-        self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None
+        self,
+        *args: str,
+        stdin: str | None = None,
+        kubeconfig: Path | None = None,
+        cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the administrator, or with another kubeconfig; never raises for a failure.
 
         Its cache of the API's discovery is not shared between runs.
         """
-        return self._run("kubectl", args, stdin, kubeconfig, {})
+        return self._run("kubectl", args, stdin, kubeconfig, {}, cwd)
 
     def helm(
         self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None
@@ -115,6 +119,7 @@ class ApiServer:
         stdin: str | None,
         kubeconfig: Path | None,
         env: Mapping[str, str],
+        cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory(dir=self.folder) as home:
             return subprocess.run(
@@ -125,6 +130,7 @@ class ApiServer:
                     "KUBECONFIG": str(kubeconfig or self.kubeconfig),
                     **env,
                 },
+                cwd=cwd,
                 input=stdin or "",
                 capture_output=True,
                 text=True,

@@ -11,6 +11,13 @@ def test_a_fault_names_field_value_problem_and_remedy() -> None:
     assert str(fault) == '--port "0" is less than 1: give a whole number from 1 to 65535'
 
 
+def test_a_fault_can_be_told_where_its_field_is_named_already() -> None:
+    assert Fault("--port", "0", "is less than 1", "give 1").without_field == (
+        '"0" is less than 1: give 1'
+    )
+    assert Fault("--prt", None, "is unknown", "drop it").without_field == "is unknown: drop it"
+
+
 def test_a_fault_without_a_value_names_none() -> None:
     assert str(Fault("--prt", None, "is an unknown flag", "did you mean --port?")) == (
         "--prt is an unknown flag: did you mean --port?"

@@ -18,6 +18,7 @@ def body(**changes: Any) -> bytes:
         "kind": {"group": "", "version": "v1", "kind": "Pod"},
         "operation": "CREATE",
         "namespace": "default",
+        "name": "iris",
         "object": {"metadata": {}},
         "oldObject": None,
     }
@@ -32,6 +33,7 @@ def test_a_review_is_read() -> None:
         operation="CREATE",
         subresource="",
         namespace="default",
+        name="iris",
         new={"metadata": {}},
         old={},
     )
@@ -90,9 +92,14 @@ def test_nothing_to_change_is_no_patch() -> None:
 
 def test_a_refusal_names_every_fault() -> None:
     faults = [Fault("spec.a", "0", "is less than 1", "give 1"), Fault("b", None, "is bad", "go")]
-    response = refuse("u-1", faults)["response"]
+    response = refuse(parse_review(body(), "Pod"), faults, ["careful"])["response"]
+    assert response["uid"] == "u-1"
     assert response["allowed"] is False
-    assert response["status"]["code"] == 422
-    assert response["status"]["message"] == 'spec.a "0" is less than 1: give 1; b is bad: go'
-    causes = response["status"]["details"]["causes"]
-    assert [cause["field"] for cause in causes] == ["spec.a", "b"]
+    assert response["warnings"] == ["careful"]
+    status = response["status"]
+    assert status["code"] == 422
+    assert status["message"] == 'spec.a "0" is less than 1: give 1; b is bad: go'
+    details = status["details"]
+    assert (details["kind"], details["name"]) == ("Pod", "iris")
+    told = [(cause["field"], cause["message"]) for cause in details["causes"]]
+    assert told == [("spec.a", '"0" is less than 1: give 1'), ("b", "is bad: go")]
