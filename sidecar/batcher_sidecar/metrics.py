@@ -128,6 +128,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def observe_all(self, values: list[float]) -> None:
+        """Count several values, at least one; those of one bucket at the cost of one."""
+        lowest = bisect_left(self.bounds, min(values))
+        highest = bisect_left(self.bounds, max(values))
+        if lowest == highest:
+            self.counts[lowest] += len(values)
+        else:
+            for value in values:
+                self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += sum(values)
+
 
 class Metrics:
     """Everything that ``/metrics`` shows about one sidecar.
@@ -175,18 +186,18 @@ class Metrics:
             "batches_in_flight": batches_in_flight,
         }
 
-    def request_done(self, protocol: str, model: str, code: int) -> None:
-        """Count one answered request.
+    def requests_done(self, protocol: str, model: str, code: int, requests: int = 1) -> None:
+        """Count answered requests.
 
         A model becomes a label value only with its first 200, so that made-up names in paths do
         not; at most ``MAX_MODELS`` do. Without that the label is empty.
         """
         try:
-            self._requests[protocol, model, code] += 1
+            self._requests[protocol, model, code] += requests
         except KeyError:
-            self._first_request(protocol, model, code)
+            self._first_requests(protocol, model, code, requests)
 
-    def _first_request(self, protocol: str, model: str, code: int) -> None:
+    def _first_requests(self, protocol: str, model: str, code: int, requests: int) -> None:
         if model not in self._models:
             if (
                 code == 200
@@ -198,7 +209,7 @@ class Metrics:
             else:
                 model = ""
         key = (protocol, model, code)
-        self._requests[key] = self._requests.get(key, 0) + 1
+        self._requests[key] = self._requests.get(key, 0) + requests
 
     def batch_sent(self, trigger: str, requests: int, instances: int) -> None:
         """Count one batch by its trigger (size, latency, drain, alone) and its sizes."""

@@ -35,8 +35,8 @@ class ClientRequest:
     forward: Forward | None = None
     started: bool = False
     """The head of a streamed answer is written."""
-    answer: tuple[int, bytes, bytes] | None = None
-    """Status, open head and body of a whole answer."""
+    answer: tuple[bytes, bytes] | None = None
+    """Open head and body of a whole answer."""
 
     def __init__(self, conn: ClientConnection, head: RequestHead, route: Route) -> None:
         self.conn = conn

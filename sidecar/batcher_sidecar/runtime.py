@@ -243,8 +243,8 @@ class Runtime:
             first.batch_id = str(uuid.uuid4()).encode()
             if not call.isolating:
                 self._metrics.batch_sent(call.trigger, len(clients), call.instances)
-                for member in call.members:
-                    self._metrics.queue_seconds.observe(now_s - member.arrived_s)
+                waits_s = [now_s - member.arrived_s for member in call.members]
+                self._metrics.queue_seconds.observe_all(waits_s)
         head = batch_head(
             first.head.path + first.head.query,
             merge_upward([upward(client.head) for client in clients], whole=whole),
@@ -284,6 +284,8 @@ class Runtime:
             parts = [part]
             self._metrics.fields_dropped(dropped)
         opening = self._codec.opening(batch_call.batch_id)
+        route: Any = members[0].payload.route  # all have the same path, and so the same model
+        self._metrics.requests_done(self._codec.protocol, route.model, 200, len(members))
         before, after, sent_s = batch_call.answer_head, batch_call.timing, call.sent_s
         for member, part in zip(members, parts, strict=True):
             client: ClientRequest = member.payload
@@ -293,7 +295,7 @@ class Runtime:
                 head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
                     before, queue_ms, after, len(body),
                 )  # fmt: skip
-                client.conn.respond(client, 200, head, body)
+                client.conn.give(client, head, body)
             except Exception as error:
                 self._report(error)
                 client.conn.abort()

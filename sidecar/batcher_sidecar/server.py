@@ -233,7 +233,13 @@ class ClientConnection(Flow):
         self.respond(request, refused.status, head, body)
 
     def respond(self, request: ClientRequest, status: int, head: bytes, body: bytes) -> None:
-        """Answer a request whole, now or when those before it are answered.
+        """Answer a request whole and count it; see ``give``."""
+        if request in self._requests:
+            self._port.count(request, status)
+        self.give(request, head, b"" if request.head.method == b"HEAD" else body)
+
+    def give(self, request: ClientRequest, head: bytes, body: bytes) -> None:
+        """Write an answer that has been counted, now or when those before it are written.
 
         ``head`` is open: without its blank line, which ``_ending`` adds.
         """
@@ -242,13 +248,13 @@ class ClientConnection(Flow):
             self._hear_no_more(request)
         requests = self._requests
         if requests and requests[0] is request:
-            self._write_answer(request, status, head, body)
+            self._write_answer(request, head, body)
             if requests:
                 self._flush()
             elif self._reader.buffer or not self._settled:
                 self._parse()
         elif request in requests:
-            request.answer = (status, head, body)
+            request.answer = (head, body)
             self._port.budget.add(len(body))
             request.reserved_bytes += len(body)
 
@@ -299,18 +305,14 @@ class ClientConnection(Flow):
         if self._reader.buffer or not self._settled:
             self._parse()
 
-    def _write_answer(self, request: ClientRequest, status: int, head: bytes, body: bytes) -> None:
+    def _write_answer(self, request: ClientRequest, head: bytes, body: bytes) -> None:
         """Write the answer of the request that is first in line, and forget it."""
-        port = self._port
-        if request.head.method == b"HEAD":
-            body = b""
-        port.count(request, status)
         if len(body) < READ_AHEAD_BYTES:
             self._transport.write(b"".join((head, self._ending(request), body)))
         else:
             self._transport.writelines([head + self._ending(request), body])
         if self._write_paused:
-            port.budget.add(len(body))
+            self._port.budget.add(len(body))
             self._unwritten_bytes += len(body)
         self._done(request)
 

@@ -316,6 +316,8 @@ def _divide(
         else:
             dropped += 1
     end = b"]%b}" % _render(shared)
+    if len(counts) == len(rows) and not divided:
+        return [b"".join((b"[", row, end)) for row in rows], dropped
     parts: list[bytes] = []
     start = 0
     for count in counts:

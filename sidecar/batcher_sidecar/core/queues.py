@@ -74,9 +74,16 @@ class KeyQueue:
         With a ``hard_cap`` (> 0) the run stops before the request that would exceed it, but holds
         at least one.
         """
+        requests = self.requests
+        if not hard_cap and self.instances - next(reversed(requests)).instances < reach:
+            whole = list(requests)
+            requests.clear()
+            self.instances = 0
+            for request in whole:
+                request.queue = None
+            return whole
         run: list[Request] = []
         instances = 0
-        requests = self.requests
         while requests and instances < reach:
             request, _ = requests.popitem(last=False)
             if hard_cap and run and instances + request.instances > hard_cap:
