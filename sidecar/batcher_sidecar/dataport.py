@@ -122,6 +122,6 @@ class SidecarPort:
         """Count an answered request for the metrics."""
         route = request.route
         if isinstance(route, Batch):
-            self._metrics.requests_done(self._protocol, route.model, status)
+            self._metrics.request_done(self._protocol, route.model, status)
         elif isinstance(route, Forward):
-            self._metrics.requests_done("forwarded", "", status)
+            self._metrics.request_done("forwarded", "", status)

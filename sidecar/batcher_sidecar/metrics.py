@@ -186,8 +186,8 @@ class Metrics:
             "batches_in_flight": batches_in_flight,
         }
 
-    def requests_done(self, protocol: str, model: str, code: int, requests: int = 1) -> None:
-        """Count answered requests.
+    def request_done(self, protocol: str, model: str, code: int, requests: int = 1) -> None:
+        """Count one answered request, or several alike.
 
         A model becomes a label value only with its first 200, so that made-up names in paths do
         not; at most ``MAX_MODELS`` do. Without that the label is empty.
@@ -195,9 +195,9 @@ class Metrics:
         try:
             self._requests[protocol, model, code] += requests
         except KeyError:
-            self._first_requests(protocol, model, code, requests)
+            self._first_request(protocol, model, code, requests)
 
-    def _first_requests(self, protocol: str, model: str, code: int, requests: int) -> None:
+    def _first_request(self, protocol: str, model: str, code: int, requests: int) -> None:
         if model not in self._models:
             if (
                 code == 200

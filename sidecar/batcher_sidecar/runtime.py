@@ -285,7 +285,7 @@ class Runtime:
             self._metrics.fields_dropped(dropped)
         opening = self._codec.opening(batch_call.batch_id)
         route: Any = members[0].payload.route  # all have the same path, and so the same model
-        self._metrics.requests_done(self._codec.protocol, route.model, 200, len(members))
+        self._metrics.request_done(self._codec.protocol, route.model, 200, len(members))
         before, after, sent_s = batch_call.answer_head, batch_call.timing, call.sent_s
         for member, part in zip(members, parts, strict=True):
             client: ClientRequest = member.payload

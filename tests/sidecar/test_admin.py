@@ -162,7 +162,7 @@ async def test_a_failure_inside_is_a_500_that_the_log_explains(
 
 
 async def test_metrics(admin: Admin) -> None:
-    admin.metrics.requests_done("v1", "iris", 200)
+    admin.metrics.request_done("v1", "iris", 200)
     status, content_type, body = await admin.ask("/metrics")
     assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
     names = {family.name for family in text_string_to_metric_families(body)}

@@ -45,8 +45,8 @@ def bound_metrics() -> Metrics:
 def test_requests_are_counted_by_protocol_model_and_code() -> None:
     metrics = Metrics()
     for code in (200, 200, 400):
-        metrics.requests_done("v1", "iris", code)
-    metrics.requests_done("v2", "iris", 200)
+        metrics.request_done("v1", "iris", code)
+    metrics.request_done("v2", "iris", 200)
     assert samples(metrics, "requests_total") == {
         ("200", "iris", "v1"): 2,
         ("400", "iris", "v1"): 1,
@@ -57,7 +57,7 @@ def test_requests_are_counted_by_protocol_model_and_code() -> None:
 def test_requests_answered_together_are_counted_together() -> None:
     metrics = Metrics()
     for requests in (3, 4):
-        metrics.requests_done("v1", "iris", 200, requests)
+        metrics.request_done("v1", "iris", 200, requests)
     assert samples(metrics, "requests_total") == {("200", "iris", "v1"): 7}
 
 
@@ -72,10 +72,10 @@ def test_observing_values_together_is_observing_each(values: list[float]) -> Non
 
 def test_a_model_becomes_a_label_only_after_a_200() -> None:
     metrics = Metrics()
-    metrics.requests_done("v1", "iris", 404)
-    metrics.requests_done("v1", "iris", 404)
-    metrics.requests_done("v1", "iris", 200)
-    metrics.requests_done("v1", "iris", 404)
+    metrics.request_done("v1", "iris", 404)
+    metrics.request_done("v1", "iris", 404)
+    metrics.request_done("v1", "iris", 200)
+    metrics.request_done("v1", "iris", 404)
     assert samples(metrics, "requests_total") == {
         ("404", "", "v1"): 2,
         ("200", "iris", "v1"): 1,
@@ -86,8 +86,8 @@ def test_a_model_becomes_a_label_only_after_a_200() -> None:
 def test_models_are_bounded_and_no_request_is_lost() -> None:
     metrics = Metrics()
     for number in range(MAX_MODELS + 20):
-        metrics.requests_done("v1", f"model-{number}", 200)
-        metrics.requests_done("v1", f"model-{number}", 503)
+        metrics.request_done("v1", f"model-{number}", 200)
+        metrics.request_done("v1", f"model-{number}", 503)
     counted = samples(metrics, "requests_total")
     assert MAX_MODELS == 100
     assert len({model for _, model, _ in counted} - {""}) == MAX_MODELS
@@ -99,7 +99,7 @@ def test_models_are_bounded_and_no_request_is_lost() -> None:
 @pytest.mark.parametrize("model", ["\udcff", "a\nb", "\x00", "m" * 254])
 def test_a_name_that_no_model_can_have_is_no_label(model: str) -> None:
     metrics = Metrics()
-    metrics.requests_done("v1", model, 200)
+    metrics.request_done("v1", model, 200)
     assert samples(metrics, "requests_total") == {("200", "", "v1"): 1}
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_no_model_can_have_is_no_label(model: str) -> None:
 def test_every_model_name_survives_the_exposition(models: list[str]) -> None:
     metrics = Metrics()
     for model in models:
-        metrics.requests_done("v1", model, 200)
+        metrics.request_done("v1", model, 200)
     counted = samples(metrics, "requests_total")
     assert sum(counted.values()) == len(models)
     assert {model for _, model, _ in counted} <= {*models, ""}
@@ -186,7 +186,7 @@ def test_build_and_process_are_shown() -> None:
 
 def test_names_follow_the_conventions_and_every_metric_explains_itself() -> None:
     metrics = bound_metrics()
-    metrics.requests_done("v1", "iris", 200)
+    metrics.request_done("v1", "iris", 200)
     for family in families(metrics).values():
         assert re.fullmatch(r"(inference_batcher|process)_[a-z_]+", family.name)
         assert family.documentation.endswith(".")
@@ -200,7 +200,7 @@ def test_names_follow_the_conventions_and_every_metric_explains_itself() -> None
 
 async def test_a_scrape_on_the_event_loop_blocks_nothing() -> None:
     metrics = bound_metrics()
-    metrics.requests_done("v1", "iris", 200)
+    metrics.request_done("v1", "iris", 200)
     with blockbuster_ctx("batcher_sidecar"):
         async with asyncio.timeout(10):
             scraped, content_type = await metrics.scrape()
