@@ -58,7 +58,10 @@ CASES: Final[dict[str, Values]] = {
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
         },
     },
-    "no policy": {"networkPolicy": {"enabled": False}},
+    "no policy": {
+        "networkPolicy": {"enabled": False},
+        "webhook": {"failurePolicy": {"inferenceServices": "Fail"}},
+    },
     "images": {
         "image": {
             "registry": "registry.example/team",
@@ -81,7 +84,7 @@ CASES: Final[dict[str, Values]] = {
         "logFormat": "json",
         "webhook": {
             "port": 8443,
-            "failurePolicy": {"pods": "Fail", "inferenceServices": "Fail"},
+            "failurePolicy": {"pods": "Fail"},
             "excludedNamespaces": ["istio-system", "batching"],
             "shutdownDelaySeconds": 7.5,
             "topologySpread": {"whenUnsatisfiable": "DoNotSchedule"},

@@ -105,8 +105,20 @@ def test_entries_are_safe(kind: str) -> None:
     assert found["sideEffects"] == "None"
     assert found["timeoutSeconds"] == 5
     assert found["matchPolicy"] == "Equivalent"
-    assert found["failurePolicy"] == "Ignore"
-    assert entry(case("placed"), kind)["failurePolicy"] == "Fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "policies"),
+    [
+        ("defaults", ["Ignore", "Ignore"]),
+        ("placed", ["Fail", "Ignore"]),
+        ("no policy", ["Ignore", "Fail"]),
+    ],
+)
+def test_what_happens_without_the_webhook_is_the_users_choice(
+    name: str, policies: list[str]
+) -> None:
+    assert [entry(case(name), kind)["failurePolicy"] for kind in KINDS] == policies
 
 
 def test_the_webhook_is_called_again_when_another_changes_the_pod() -> None:
