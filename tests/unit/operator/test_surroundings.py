@@ -1,0 +1,62 @@
+from typing import Any
+
+import pytest
+
+from batcher_operator.surroundings import Surroundings
+
+KSERVES = "mutatingwebhookconfigurations/inferenceservice.serving.kserve.io"
+MUTATING = "mutatingwebhookconfigurations/inferenceservices.inference-batcher.io"
+VALIDATING = "validatingwebhookconfigurations/inferenceservices.inference-batcher.io"
+
+
+class Cluster:
+    """The objects that there are, by the end of their path."""
+
+    def __init__(self, **objects: dict[str, Any]) -> None:
+        self.objects = objects
+
+    async def get(self, path: str) -> dict[str, Any] | None:
+        return self.objects.get("/".join(path.split("/")[-2:]))
+
+
+def configuration(*bundles: str | None) -> dict[str, Any]:
+    return {"webhooks": [{"clientConfig": {"caBundle": b} if b else {}} for b in bundles]}
+
+
+async def why(cluster: Cluster, manages_certificates: bool) -> str:
+    surroundings = Surroundings(cluster, manages_certificates)
+    await surroundings.look()
+    return surroundings.why_not_ready
+
+
+async def test_before_the_first_look_nothing_is_known() -> None:
+    assert Surroundings(Cluster(), True).why_not_ready
+
+
+async def test_without_kserve() -> None:
+    assert (await why(Cluster(), True)).endswith("install KServe")
+
+
+async def test_with_kserve() -> None:
+    assert await why(Cluster(**{KSERVES: {}}), True) == ""
+
+
+@pytest.mark.parametrize(
+    ("mutating", "validating", "told"),
+    [
+        (configuration("a"), configuration("a"), ""),
+        (configuration("a"), configuration(None), VALIDATING),
+        (configuration("a", None), configuration("a"), MUTATING),
+        ({}, configuration("a"), MUTATING),
+        (None, configuration("a"), MUTATING),
+    ],
+)
+async def test_certificates_of_others(
+    mutating: dict[str, Any] | None, validating: dict[str, Any], told: str
+) -> None:
+    objects = {KSERVES: {}, MUTATING: mutating, VALIDATING: validating}
+    cluster = Cluster(**{key: value for key, value in objects.items() if value is not None})
+    sentence = await why(cluster, False)
+    assert sentence.startswith(told)
+    assert bool(sentence) == bool(told)
+    assert not told or "cert-manager's cainjector" in sentence
