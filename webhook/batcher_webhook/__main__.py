@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -40,6 +41,9 @@ def main() -> None:
     """Entry point of `batcher-webhook`."""
     config = parse_args(sys.argv[1:])
     configure_logging(config.log_level, config.log_format)
+    # What is loaded by now stays: looking through it again would hold up a review by some 20 ms.
+    gc.collect()
+    gc.freeze()
     try:
         asyncio.run(serve(config))
     except OSError as error:

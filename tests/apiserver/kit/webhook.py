@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +93,12 @@ class Webhook:
             output, self._program = self._program.output, None
             assert code == 0, output
             assert "Traceback" not in output, output
+
+    def prefer(self) -> None:
+        """Have it run before what else the machine has to do, where that is allowed."""
+        assert self._program is not None
+        with suppress(PermissionError):
+            os.sched_setscheduler(self._program.pid, os.SCHED_FIFO, os.sched_param(1))
 
     @contextmanager
     def running(self) -> Iterator[None]:
