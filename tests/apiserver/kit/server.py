@@ -52,6 +52,11 @@ class ApiServer:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def pids(self) -> list[int]:
+        """Of its programs."""
+        return [program.pid for program in self._programs]
+
+    @property
     def ca_file(self) -> Path:
         """The certificate authority of the server's certificate, PEM."""
         return self._ca
