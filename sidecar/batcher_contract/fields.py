@@ -271,12 +271,24 @@ _TABLE: Final = (
     _process(
         "log_format", Choice(get_args(LogFormat)), "lines for people, or one JSON object a line"
     ),
+    _process(
+        "settings_file",
+        Text(metavar="FILE", expected="the name of a file"),
+        "a JSON object of the flags below, without dashes, to texts; wins over them, also when it "
+        "changes while this runs",
+        "none",
+    ),
     _pod("inject", Switch(), "whether the sidecar may be put into the pods of this service"),
     _pod("cpu_request", _CPU, "the sidecar's CPU request"),
     _pod("cpu_limit", _CPU, "the sidecar's CPU limit"),
     _pod("memory_request", _MEMORY, "the sidecar's memory request"),
     _pod("memory_limit", _MEMORY, "the sidecar's memory limit"),
     _pod("restarted_at", Text(), "any new text here rolls the pods of this service"),
+    _pod(
+        "settings_config_map",
+        Text(),
+        "the ConfigMap that settings reach running pods by; written by the operator",
+    ),
     _pod("decision", Text(), "what was done to a pod and why; written by the webhook"),
 )
 

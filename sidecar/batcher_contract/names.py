@@ -15,12 +15,14 @@ __all__ = [
     "DATA_PORT_BEHIND_AGENT",
     "DRAIN_HEADER",
     "HOP_BY_HOP_HEADERS",
+    "INFERENCE_PORT_NAME",
     "KSERVE_WEBHOOK_CONFIGURATION",
     "MARKER_ENV",
     "METRICS_PREFIX",
     "PROBE_HEADER",
     "READINESS_PROBE_ENV",
     "SERVICE_LABEL",
+    "SETTINGS_FILE",
     "WEBHOOK_CONFIGURATION",
 ]
 
@@ -64,6 +66,16 @@ The API server calls mutating webhooks in the order of these names. This one fol
 that KServe's agent is there to be replaced, and precedes `istio-sidecar-injector`, which rewrites
 probes.
 """
+
+INFERENCE_PORT_NAME: Final = "inference-http"
+"""Name of the port that requests are for, where a Service goes by names.
+
+The model server's container holds it, and injection moves it to the sidecar: so endpoints lead to
+whichever stands in front, pod by pod.
+"""
+
+SETTINGS_FILE: Final = "settings.json"
+"""The key of the ConfigMap by which settings reach running pods."""
 
 PROBE_HEADER: Final = "K-Network-Probe"
 """Request header that marks a Knative probe."""

@@ -101,6 +101,9 @@ class ProcessOptions:
     log_format: LogFormat = "text"
     """Lines for people (`text`) or one JSON object a line (`json`)."""
 
+    settings_file: str | None = None
+    """A file with settings that win over flags and are applied while it runs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodOptions:
@@ -123,6 +126,9 @@ class PodOptions:
 
     restarted_at: str | None = None
     """Any new text here rolls the pods of a service."""
+
+    settings_config_map: str | None = None
+    """The ConfigMap that settings reach running pods by; written by the operator."""
 
     decision: str | None = None
     """What the webhook did to a pod and why; written by it, read by the operator."""

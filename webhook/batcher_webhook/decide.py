@@ -31,13 +31,16 @@ from batcher_contract.names import (
 from batcher_webhook import pods
 from batcher_webhook.settle import Resources, Settled, settle
 
-__all__ = ["BATCHER", "NO_TOKEN_VOLUME", "Action", "Decision", "decide"]
+__all__ = ["BATCHER", "NO_TOKEN_VOLUME", "SETTINGS_VOLUME", "Action", "Decision", "decide"]
 
 BATCHER: Final = "batcher"
 """Our container's name where KServe's agent keeps its own."""
 
 NO_TOKEN_VOLUME: Final = "inference-batcher-no-token"  # noqa: S105
 """An empty volume, mounted where an API token would be."""
+
+SETTINGS_VOLUME: Final = "inference-batcher-settings"
+"""The ConfigMap that settings reach a running sidecar by, where there is one."""
 
 _DECISION: Final = FIELDS["decision"].annotation_key
 _LONGEST_TEXT: Final = 4096  # all annotations together may have 256 KiB
@@ -201,8 +204,9 @@ def _taken(pod: Mapping[str, Any], action: Action) -> Decision | None:
     replaced = pods.container(pod, pods.AGENT) if action is Action.REPLACE else None
     if any(c["name"] == own and c is not replaced for c in others):
         return _leave("NameTaken", f'a container is named "{own}" already: rename it')
-    if any(v.get("name") == NO_TOKEN_VOLUME for v in pod["spec"].get("volumes") or ()):
-        return _leave("NameTaken", f'a volume is named "{NO_TOKEN_VOLUME}" already: rename it')
+    for volume in pod["spec"].get("volumes") or ():
+        if (name := volume.get("name")) in (NO_TOKEN_VOLUME, SETTINGS_VOLUME):
+            return _leave("NameTaken", f'a volume is named "{name}" already: rename it')
     return None
 
 

@@ -12,17 +12,20 @@ from batcher_contract.names import (
     DATA_PORT,
     DATA_PORT_BEHIND_AGENT,
     DRAIN_HEADER,
+    INFERENCE_PORT_NAME,
     MARKER_ENV,
     PROBE_HEADER,
     READINESS_PROBE_ENV,
+    SETTINGS_FILE,
 )
 from batcher_webhook import pods
-from batcher_webhook.decide import BATCHER, NO_TOKEN_VOLUME, Action, Decision
+from batcher_webhook.decide import BATCHER, NO_TOKEN_VOLUME, SETTINGS_VOLUME, Action, Decision
 from batcher_webhook.settle import Resources
 
 __all__ = ["Sidecar", "inject"]
 
 _TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
+_SETTINGS_PATH: Final = "/etc/inference-batcher/settings"
 _DECISION: Final = FIELDS["decision"].annotation_key
 _UID_WHERE_ROOT: Final = 65532
 _QUEUE_PROXY_ADMIN_PORT: Final = 8022
@@ -56,6 +59,7 @@ def inject(pod: Mapping[str, Any], decision: Decision, sidecar: Sidecar) -> dict
     after["metadata"]["annotations"][_DECISION] = decision.text
     if decision.action.injects:
         _add_container(after, decision, sidecar)
+        _mount_settings(after, decision)
         _drain_before_stop(after)
         spec = after["spec"]
         _append(spec, "volumes", {"name": NO_TOKEN_VOLUME, "emptyDir": {}})
@@ -71,6 +75,8 @@ def _add_container(pod: pods.Json, decision: Decision, sidecar: Sidecar) -> None
     agent = pods.container(pod, pods.AGENT)
     queue_proxy = pods.container(pod, pods.QUEUE_PROXY)
     ours = _container(pod, decision, sidecar, agent or queue_proxy)
+    if _give_up_name(pod):
+        ours["ports"][0]["name"] = INFERENCE_PORT_NAME
     if decision.action is Action.REPLACE and agent is not None:
         containers[containers.index(agent)] = ours
     else:
@@ -188,6 +194,49 @@ def _put_behind(agent: pods.Json, component_port: int) -> None:
         # Without one it exits; KServe writes none for exec and gRPC probes.
         text = json.dumps({"tcpSocket": {"port": component_port}}, separators=(",", ":"))
         _append(agent, "env", {"name": READINESS_PROBE_ENV, "value": text})
+
+
+def _give_up_name(pod: pods.Json) -> bool:
+    """Take the name that a Service goes by from the model server's port, if it has it.
+
+    What else goes by that name in the same container, probes and hooks, gets the number.
+    """
+    for model in _models(pod):
+        for port in model.get("ports") or ():
+            if port.get("name") == INFERENCE_PORT_NAME:
+                del port["name"]
+                for owner in ("readinessProbe", "livenessProbe", "startupProbe", "lifecycle"):
+                    if owner in model:
+                        model[owner] = _numbered(model[owner], port["containerPort"])
+                return True
+    return False
+
+
+def _numbered(value: Any, number: int) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: number
+            if key == "port" and inner == INFERENCE_PORT_NAME
+            else _numbered(inner, number)
+            for key, inner in value.items()
+        }
+    return value
+
+
+def _mount_settings(pod: pods.Json, decision: Decision) -> None:
+    """Have the sidecar follow the ConfigMap that the pod names, if it names one."""
+    assert decision.settled is not None  # noqa: S101 - an invariant of decisions that inject
+    name = decision.settled.options.settings_config_map
+    if not name:
+        return
+    for container in pod["spec"]["containers"]:
+        if pods.is_ours(container):
+            container["args"].append(f"--settings-file={_SETTINGS_PATH}/{SETTINGS_FILE}")
+            mount = {"name": SETTINGS_VOLUME, "mountPath": _SETTINGS_PATH, "readOnly": True}
+            _append(container, "volumeMounts", mount)
+    # Optional: a pod starts without it, with what its flags say.
+    volume = {"name": SETTINGS_VOLUME, "configMap": {"name": name, "optional": True}}
+    _append(pod["spec"], "volumes", volume)
 
 
 def _drain_hook() -> pods.Json:

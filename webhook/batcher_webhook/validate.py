@@ -16,6 +16,7 @@ from batcher_webhook.settle import Resources, Settled, settle
 
 __all__ = ["Verdict", "validate"]
 
+_WRITTEN_BY: Final = {"decision": "webhook", "settings_config_map": "operator"}
 _BATCHED: Final = ("predictor", "transformer")
 _SECTION: Final = {field.section: field for field in FIELDS.values() if field.section is not None}
 _BY_KEY: Final = {field.annotation_key: field for field in FIELDS.values()}
@@ -145,8 +146,9 @@ def _warnings(service: Mapping[str, Any], defaults: Resources) -> Iterator[str]:
     explainer = _map(spec.get("explainer"))
     if explainer.get("batcher") is not None and _mode(service) not in _RAW_MODES:
         yield "spec.explainer.batcher has no effect: KServe passes it to nobody"
-    if FIELDS["decision"].annotation_key in _annotations(service, {})[0]:
-        yield f"{FIELDS['decision'].annotation_key} has no effect here: the webhook writes it"
+    for field, writer in _WRITTEN_BY.items():
+        if FIELDS[field].annotation_key in _annotations(service, {})[0]:
+            yield f"{FIELDS[field].annotation_key} has no effect here: the {writer} writes it"
     for name in _BATCHED:
         component = _map(spec.get(name))
         section = component.get("batcher")

@@ -63,13 +63,20 @@ def taken_back(was: Pod, now: Pod) -> Pod:
             changed = set(container) if replaced else {"args", "env"}
             container = previous | {k: v for k, v in container.items() if k not in changed}
         if container["name"] in ("kserve-container", "transformer-container", "queue-proxy"):
-            for key in ("lifecycle", "env"):
+            keys = ["lifecycle", "env"]
+            if any(port.get("name") == "inference-http" for port in previous.get("ports") or ()):
+                keys += ["ports", "readinessProbe", "livenessProbe", "startupProbe"]
+            for key in keys:
                 container.pop(key, None)
                 if key in previous:
                     container[key] = previous[key]
         kept.append(container)
     now["spec"]["containers"] = kept
-    for key, name in (("volumes", "inference-batcher-no-token"), ("imagePullSecrets", "registry")):
+    for key, name in (
+        ("volumes", "inference-batcher-no-token"),
+        ("volumes", "inference-batcher-settings"),
+        ("imagePullSecrets", "registry"),
+    ):
         if key in now["spec"]:
             had_it = any(x["name"] == name for x in was["spec"].get(key) or ())
             now["spec"][key] = [x for x in now["spec"][key] if had_it or x["name"] != name]

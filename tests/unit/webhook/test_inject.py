@@ -112,3 +112,26 @@ def test_importing_the_webhook_needs_no_library_of_the_operator() -> None:
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
     )
     assert not set(json.loads(done.stdout)) & {"kopf", "kubernetes", "cryptography", "yaml"}
+
+
+def test_the_name_that_a_service_goes_by_moves_to_the_sidecar() -> None:
+    pod = before("standalone")
+    _, after = applied(pod)
+    holders = {
+        container["name"]: port["containerPort"]
+        for container in after["spec"]["containers"]
+        for port in container["ports"]
+        if port.get("name") == "inference-http"
+    }
+    assert holders == {"agent": 9081}
+    model = after["spec"]["containers"][0]
+    assert [port["containerPort"] for port in model["ports"]] == [8080, 8081]
+    assert model["readinessProbe"]["tcpSocket"]["port"] == 8080
+    assert model["livenessProbe"]["httpGet"]["port"] == "metrics"
+
+
+def test_settings_come_by_a_config_map_only_where_the_pod_names_one() -> None:
+    with_one = sidecar_of(before("standalone"), SIDECAR)
+    assert with_one["args"][-1] == "--settings-file=/etc/inference-batcher/settings/settings.json"
+    without = sidecar_of(before("plain"), SIDECAR)
+    assert not any("settings-file" in arg for arg in without["args"])
