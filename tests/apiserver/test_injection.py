@@ -32,6 +32,12 @@ EARLIER: Final = "a.inference-batcher.io"
 """A configuration of this name is called before KServe's."""
 
 PROBES: Final = ("readinessProbe", "livenessProbe")
+PROBE_DEFAULTS: Final = {
+    "timeoutSeconds": 1,
+    "periodSeconds": 10,
+    "successThreshold": 1,
+    "failureThreshold": 3,
+}
 VOLATILE: Final = (
     *("creationTimestamp", "generation", "managedFields", "name", "namespace"),
     *("resourceVersion", "uid"),
@@ -78,9 +84,10 @@ def after(case: str) -> Manifest:
 
 
 def postable(pod: Manifest) -> Manifest:
-    """Without owners, which would have to exist."""
+    """Without its namespace and its owners, which would have to exist."""
     pod = copy.deepcopy(pod)
     pod["metadata"].pop("ownerReferences", None)
+    pod["metadata"]["namespace"] = POSTED_TO
     return pod
 
 
@@ -106,8 +113,10 @@ def comparable(pod: Manifest) -> str:
         volume["name"] = "kube-api-access"
     for container in pod["spec"]["containers"]:
         for entry in container.get("env", ()):
-            if entry["name"] == READINESS_PROBE_ENV:  # the order of its fields means nothing
-                entry["value"] = json.loads(entry["value"])
+            if entry["name"] == READINESS_PROBE_ENV:
+                # Of a probe that the API server had completed: in any order, with its defaults.
+                probe = json.loads(entry["value"])
+                entry["value"] = PROBE_DEFAULTS | probe if isinstance(probe, dict) else probe
     pod["spec"]["volumes"].sort(key=lambda volume: str(volume["name"]))
     text: str = yaml.safe_dump(pod)
     return text
@@ -134,7 +143,7 @@ class TestOursAlone:
     def test_only_pods_that_ask_for_batching_reach_it(
         self, api: Api, webhook: Webhook, namespace: str
     ) -> None:
-        asks = before("plain")
+        asks = postable(before("plain"))
         asks["metadata"]["namespace"] = namespace
         no_batcher, no_service, excluded = (copy.deepcopy(asks) for _ in range(3))
         del no_batcher["metadata"]["annotations"]["internal.serving.kserve.io/batcher"]
@@ -145,10 +154,10 @@ class TestOursAlone:
         del nothing["metadata"]["labels"]
         seen = webhook.reviews("/mutate-pods")
         for pod in (no_batcher, no_service, excluded, nothing):
-            made = api.create(postable(pod), dryRun="All")
+            made = api.create(pod, dryRun="All")
             assert "inference-batcher.io/decision" not in made["metadata"].get("annotations", {})
         assert webhook.reviews("/mutate-pods") == seen
-        api.create(postable(asks))
+        api.create(asks)
         assert webhook.reviews("/mutate-pods") == seen + 1
 
     def test_a_change_of_a_pod_is_not_its_business(
