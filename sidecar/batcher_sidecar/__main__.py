@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from batcher_contract import __version__
@@ -19,11 +18,14 @@ from batcher_sidecar.config import parse_args
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.errors import REASONS
 from batcher_sidecar.lifecycle import Lifecycle
+from batcher_sidecar.live import LiveSettings
 from batcher_sidecar.metrics import Metrics
 from batcher_sidecar.probe import ModelProbe, ProbeError
+from batcher_sidecar.tasks import TaskSet
 from batcher_sidecar.upstream import UpstreamPool
 
 if TYPE_CHECKING:
+    from batcher_contract import BatcherSettings
     from batcher_sidecar.config import SidecarConfig
 
 _log = logging.getLogger("batcher_sidecar")
@@ -32,22 +34,22 @@ _log = logging.getLogger("batcher_sidecar")
 class _Admin:
     """What the admin port sees (``admin.AdminState``)."""
 
-    def __init__(self, config: SidecarConfig, lifecycle: Lifecycle, probe: ModelProbe) -> None:
+    def __init__(
+        self, config: SidecarConfig, live: LiveSettings, lifecycle: Lifecycle, probe: ModelProbe
+    ) -> None:
         self.ready = lifecycle.ready
         self.drain_by_hook = lifecycle.drain_by_hook
         self._config = config
+        self._live = live
         self._probe = probe
-        self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
     def config(self) -> dict[str, object]:
         """Return what is in force, and since when."""
         fields: dict[str, Any] = asdict(self._config)
-        settings = fields.pop("settings")
-        fields.pop("readiness_probe")  # may hold a credential
+        del fields["settings"], fields["readiness_probe"]  # which may hold a credential
         return {
             "version": __version__,
-            "since": self._since,
-            "settings": settings,
+            **self._live.shown(),
             "model_probe": str(self._probe),
             **fields,
         }
@@ -59,15 +61,17 @@ async def serve(config: SidecarConfig) -> int:
     metrics = Metrics(version=__version__, refusal_reasons=REASONS)
     pool = UpstreamPool(config.component_host, config.component_port)
     port = SidecarPort(config, V1Codec(config.settings.row_signature), pool, metrics)
-    lifecycle = Lifecycle(
-        port,
-        probe,
-        quiet_s=config.settings.drain_quiet_s,
-        drain_timeout_s=config.settings.drain_timeout_s,
-    )
+    lifecycle = Lifecycle(port, probe, config.settings)
     port.ready = lifecycle.ready
     lifecycle.handle_signals()
-    app = build_app(_Admin(config, lifecycle, probe), metrics)
+
+    def apply(settings: BatcherSettings) -> None:
+        port.apply(settings)
+        lifecycle.apply(settings)
+
+    live = LiveSettings(config.settings, config.settings_file, apply)
+    await live.look()
+    app = build_app(_Admin(config, live, lifecycle, probe), metrics)
     await port.listen(config.host, config.port)
     admin = await start_admin(app, config.host, config.admin_port)
     _log.info(
@@ -79,9 +83,12 @@ async def serve(config: SidecarConfig) -> int:
     gc.freeze()
     # Requests leave no cycles behind, so the collector has next to nothing to find.
     gc.set_threshold(50_000, 20, 20)
+    background = TaskSet()
+    background.start(live.keep_fresh())
     try:
         return await lifecycle.run()
     finally:
+        await background.cancel()
         await port.close()
         await pool.close()
         await admin.close()

@@ -17,6 +17,7 @@ from batcher_sidecar.tasks import TaskSet
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from batcher_contract import BatcherSettings
     from batcher_sidecar.codecs import Codec
     from batcher_sidecar.config import SidecarConfig
     from batcher_sidecar.flow import Flow
@@ -67,6 +68,13 @@ class SidecarPort:
                     lambda: ClientConnection(self, self._loop), sock=sock, backlog=_BACKLOG
                 )
             )
+
+    def apply(self, settings: BatcherSettings) -> None:
+        """Serve by these settings from now on; what waits is looked at again."""
+        self.router.apply(settings)
+        self.budget.limit_bytes = settings.max_queue_bytes
+        self.timeout_s = settings.timeout_s
+        self._runtime.apply(settings)
 
     def stop_listening(self) -> None:
         """Accept no more connections, and close those that are idle."""

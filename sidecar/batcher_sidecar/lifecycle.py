@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from batcher_contract import BatcherSettings
     from batcher_sidecar.dataport import SidecarPort
     from batcher_sidecar.probe import ModelProbe
 
@@ -22,17 +23,14 @@ class Lifecycle:
     """Whether we are ready or draining, and how the end comes.
 
     A drain makes readiness fail, ends all windows and closes idle connections, but goes on
-    accepting: other machines learn of it late. It is quiet when for ``quiet_s`` no request but
-    probes has come.
+    accepting: other machines learn of it late. It is quiet when for the quiet time of the settings
+    no request but probes has come.
     """
 
-    def __init__(
-        self, port: SidecarPort, probe: ModelProbe, *, quiet_s: float, drain_timeout_s: float
-    ) -> None:
+    def __init__(self, port: SidecarPort, probe: ModelProbe, settings: BatcherSettings) -> None:
         self._port = port
         self._probe = probe
-        self._quiet_s = quiet_s
-        self._drain_timeout_s = drain_timeout_s
+        self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._drain_began_s = 0.0
         self._hooks = 0  # that are being answered
@@ -41,6 +39,10 @@ class Lifecycle:
         """SIGTERM or SIGINT has come."""
         self.aborting = asyncio.Event()
         """It has come twice."""
+
+    def apply(self, settings: BatcherSettings) -> None:
+        """Drain by these settings from now on."""
+        self._settings = settings
 
     def handle_signals(self) -> None:
         """React to SIGTERM and SIGINT: drain, then end; at once the second time."""
@@ -91,7 +93,7 @@ class Lifecycle:
             if not await self._probe.check():
                 return "the model server is not ready: nothing to wait for"
             await self._until_quiet()
-            left_s = self._drain_began_s + self._drain_timeout_s - time.monotonic()
+            left_s = self._drain_began_s + self._settings.drain_timeout_s - time.monotonic()
             await self._port.until_answered(left_s)
             return "drained"
         finally:
@@ -103,8 +105,9 @@ class Lifecycle:
         """Wait until nobody has asked for a while, within the drain's timeout."""
         while True:
             now_s = time.monotonic()
-            quiet_at_s = max(self._drain_began_s, self._port.last_request_s) + self._quiet_s
-            left_s = min(quiet_at_s, self._drain_began_s + self._drain_timeout_s) - now_s
+            last_s = max(self._drain_began_s, self._port.last_request_s)
+            quiet_at_s = last_s + self._settings.drain_quiet_s
+            left_s = min(quiet_at_s, self._drain_began_s + self._settings.drain_timeout_s) - now_s
             if left_s <= 0:
                 return
             await asyncio.sleep(left_s)

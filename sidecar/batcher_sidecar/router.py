@@ -49,8 +49,13 @@ class Router:
 
     def __init__(self, settings: BatcherSettings, *, enabled: bool) -> None:
         self._enabled = enabled
-        self.max_body_bytes = min(settings.max_body_bytes, settings.max_queue_bytes)
+        self.max_body_bytes = 0
         """The largest body of a predict request."""
+        self.apply(settings)
+
+    def apply(self, settings: BatcherSettings) -> None:
+        """Decide by these settings from now on."""
+        self.max_body_bytes = min(settings.max_body_bytes, settings.max_queue_bytes)
         self._key_headers = tuple([name.lower().encode() for name in settings.batch_key_headers])
         self._not_in_connection = frozenset([b"host", b"content-length", *self._key_headers])
 

@@ -28,6 +28,7 @@ from batcher_sidecar.core import (
     Refuse,
     Request,
     Send,
+    SettingsChanged,
     Tick,
     WakeAt,
 )
@@ -117,6 +118,12 @@ class Runtime:
     def drain(self, *, active: bool) -> None:
         """End all windows at once, or open them again."""
         self._handle(Draining(active))
+
+    def apply(self, settings: BatcherSettings) -> None:
+        """Batch by these settings from now on; what waits is looked at again."""
+        self._settings = settings
+        self._codec.apply(settings.row_signature)
+        self._handle(SettingsChanged(settings))
 
     def close(self) -> None:
         """Stop the timer."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from batcher_sidecar.codecs.signature import RowSignature
+
 
 Body: TypeAlias = bytes | bytearray
 """A request's body as gathered. Never changed once it is complete."""
@@ -60,6 +62,10 @@ class Codec(Protocol):
             BadRequest: it is malformed.
             Bypass: it is well-formed or beyond us, and not for batching.
         """
+        ...
+
+    def apply(self, row_mode: RowSignature) -> None:
+        """Sign the rows of requests that come from now on this way."""
         ...
 
     def join(self, members: Sequence[Any], rows: tuple[int, int] | None) -> list[Piece]:

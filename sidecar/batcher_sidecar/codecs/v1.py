@@ -118,6 +118,10 @@ class V1Codec:
     def __init__(self, row_mode: RowSignature) -> None:
         self._row_mode = row_mode
 
+    def apply(self, row_mode: RowSignature) -> None:
+        """Sign the rows of requests that come from now on this way."""
+        self._row_mode = row_mode
+
     def parse(self, body: Body) -> V1Request:
         """Read a request's body; see ``Codec.parse``."""
         try:
