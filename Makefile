@@ -12,7 +12,7 @@ export BENCH_PEER PYTHON
 .NOTPARALLEL:
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.ready-demo ## Show batching on a real model server, in under a minute after set-up
 	@$(BIN)/python examples/demo/demo.py
@@ -22,6 +22,15 @@ test: .venv/.ready-all kubernetes ## Run every test (PYTEST_ARGS="..." is passed
 
 kubernetes: .venv/.ready-all ## Build the API server that the tests run against (once, in minutes)
 	@$(BIN)/python scripts/kubernetes/build.py
+
+images: .venv/.ready-all ## Build the images of the sidecar and of the control plane (docker, podman or buildah)
+	@$(BIN)/python scripts/images/build.py $(if $(REGISTRY),--registry $(REGISTRY))
+
+cluster-up: .venv/.ready-all ## Start a Kubernetes cluster of one node on this machine (root, Linux)
+	@$(BIN)/python -m tests.cluster.kit up
+
+cluster-down: .venv/.ready-all ## Remove what cluster-up made
+	@$(BIN)/python -m tests.cluster.kit down
 
 lint: .venv/.ready-all ## Check style, types and the layers between the packages
 	$(BIN)/ruff check
@@ -57,4 +66,4 @@ define install
 @touch $@
 endef
 
-.PHONY: help demo test kubernetes lint fuzz bench goldens constraints clean
+.PHONY: help demo test kubernetes images cluster-up cluster-down lint fuzz bench goldens constraints clean

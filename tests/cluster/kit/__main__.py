@@ -1,0 +1,37 @@
+"""A cluster of our own for people: `python -m tests.cluster.kit up`, and `down`.
+
+`keep` waits until its standard input ends and then takes the cluster down: so it goes with the
+tests that made it, also when they crash.
+"""
+
+import argparse
+import sys
+import time
+
+from tests.apiserver.kit import StartError
+from tests.cluster.kit.own import OwnCluster
+
+
+def main() -> None:
+    """Do what the argument says."""
+    parser = argparse.ArgumentParser(description="A one-node cluster on this machine.")
+    parser.add_argument("what", choices=["up", "down", "keep"])
+    what = parser.parse_args().what
+    cluster = OwnCluster()
+    try:
+        if what == "up":
+            begun_s = time.monotonic()
+            cluster.up()
+            took_s = time.monotonic() - begun_s
+            sys.stdout.write(f"# up after {took_s:.0f} s; `make cluster-down` removes it\n")
+            sys.stdout.write(f"export KUBECONFIG={cluster.kubeconfig}\n")
+            return
+        if what == "keep":
+            sys.stdin.buffer.read()
+        cluster.down()
+    except StartError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
