@@ -1,0 +1,1 @@
+"""Standalone mode, without KServe: from an InferenceService to the objects that run it. Pure."""
