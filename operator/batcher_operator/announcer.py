@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final, NoReturn, Protocol
 
+from batcher_operator.config import Mode
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
 from batcher_operator.reconcile import Notice, reconcile
@@ -72,19 +73,34 @@ def event_of(service: Service, notice: Notice, now: str) -> dict[str, Any]:
 class Announcer:
     """Looks at InferenceServices that changed and says what there is to say."""
 
-    def __init__(self, memory: Memory, sink: EventSink, metrics: Metrics, image: str) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        sink: EventSink,
+        metrics: Metrics,
+        image: str,
+        mode: Mode = "kserve",
+    ) -> None:
         self._memory = memory
         self._sink = sink
         self._metrics = metrics
         self._image = image
+        self._mode: Mode = mode
         self._waiting: dict[Key, None] = {}
         self._wake = asyncio.Event()
         self._said: dict[Key, dict[Notice, float]] = {}
+        self._more: dict[Key, tuple[Notice, ...]] = {}
 
     def look_at(self, keys: Collection[Key]) -> None:
         """Have these InferenceServices looked at."""
         self._waiting.update(dict.fromkeys(keys))
         self._wake.set()
+
+    def tell_more(self, key: Key, notices: tuple[Notice, ...]) -> None:
+        """Have this told of an InferenceService as well, instead of what was told so before."""
+        if notices != self._more.get(key, ()):
+            self._more[key] = notices
+            self.look_at((key,))
 
     async def keep(self, begin: asyncio.Event) -> NoReturn:
         """Work for good, from when `begin` is set: before that, pods may seem to be missing."""
@@ -117,9 +133,13 @@ class Announcer:
 
     async def _look(self, key: Key, now_s: float) -> None:
         service = self._memory.service(key)
-        notices = (
-            reconcile(service, self._memory.pods_of(key), self._image) if service else ()
-        )  # fmt: skip
+        notices: tuple[Notice, ...] = ()
+        if service is None:
+            self._more.pop(key, None)
+        else:
+            pods = self._memory.pods_of(key)
+            found = reconcile(service, pods, self._image, self._mode)
+            notices = tuple(dict.fromkeys((*found, *self._more.get(key, ()))))
         before = self._said.pop(key, {})
         said = {notice: before[notice] for notice in notices if notice in before}
         if notices:

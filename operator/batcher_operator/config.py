@@ -4,15 +4,18 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn, get_args
 
 from batcher_contract import FIELDS, __version__
 from batcher_contract.kinds import BadValueError, Kind, Number, Whole
 
-__all__ = ["NAMESPACE_ENV", "OperatorConfig", "parse_args"]
+__all__ = ["NAMESPACE_ENV", "Mode", "OperatorConfig", "parse_args"]
 
 NAMESPACE_ENV: Final = "POD_NAMESPACE"
 """Environment variable that holds the pod's own namespace."""
+
+Mode = Literal["kserve", "standalone"]
+"""Who runs InferenceServices: KServe, or the operator where there is no KServe."""
 
 _PROGRAM: Final = "batcher-operator"
 _PORT: Final = Whole(unit="", minimum=1, maximum=65535)
@@ -36,6 +39,15 @@ class OperatorConfig:
 
     tls_secret: str
     """The Secret that holds the webhook's serving certificate."""
+
+    mode: Mode = "kserve"
+    """Whether KServe runs InferenceServices, or the operator does."""
+
+    storage_initializer_image: str = "kserve/storage-initializer:v0.20.0"
+    """Fetches models in standalone mode."""
+
+    sidecar_memory_limit: str = "1Gi"
+    """What the webhook gives sidecars where no annotation says otherwise."""
 
     manages_certificates: bool = True
     """Whether certificates are the operator's; otherwise somebody else fills them in."""
@@ -94,6 +106,9 @@ def parse_args(argv: Sequence[str], env: Mapping[str, str]) -> OperatorConfig:
         )
     return OperatorConfig(
         namespace=namespace,
+        mode=given.mode,
+        storage_initializer_image=given.storage_initializer_image,
+        sidecar_memory_limit=given.sidecar_memory_limit,
         webhook_service=given.webhook_service,
         ca_secret=given.ca_secret,
         tls_secret=given.tls_secret,
@@ -130,6 +145,13 @@ def _parser() -> argparse.ArgumentParser:
         ("--tls-secret", "inference-batcher-webhook-tls", "Secret for the serving certificate"),
     ):
         add(flag, metavar="NAME", default=default, help=meaning)
+    add("--mode", choices=get_args(Mode), default="kserve",
+        help="who runs InferenceServices: KServe, or (standalone) this operator")  # fmt: skip
+    add("--storage-initializer-image", metavar="IMAGE",
+        default="kserve/storage-initializer:v0.20.0",
+        help="image that fetches models in standalone mode")  # fmt: skip
+    add("--sidecar-memory-limit", type=_reads(FIELDS["memory_limit"].kind), metavar="QUANTITY",
+        default="1Gi", help="the webhook's flag of that name, in standalone mode")  # fmt: skip
     add("--certificates", choices=("managed", "external"), default="managed",
         help="whether the operator makes them, or somebody else does, as cert-manager")  # fmt: skip
     for flag, kind, seconds, meaning in (

@@ -18,6 +18,7 @@ _TIMEOUT_S: Final = 15.0
 _PAGE: Final = 500
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON: Final = "application/json"
+_APPLY: Final = "application/apply-patch+yaml"  # of which JSON is a part
 _LISTS: Final[Mapping[Kind, tuple[str, str]]] = {
     "InferenceService": ("/apis/serving.kserve.io/v1beta1/inferenceservices", ""),
     "Pod": ("/api/v1/pods", SERVICE_LABEL),
@@ -96,6 +97,41 @@ class Kube:
         """Replace an object as its resourceVersion was; raises Conflict, else OSError."""
         return await self._call("PUT", path, body=body)
 
+    async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
+        """Server-side apply, also against other managers; raises OSError."""
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._call("PATCH", path, query=query, body=body, content_type=_APPLY)
+
+    async def delete(self, path: str, uid: str) -> None:
+        """Delete an object if it is still the one of this uid; raises OSError."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        try:
+            await self._call("DELETE", path, body=body)
+        except Refused as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def list_items(self, path: str) -> list[dict[str, Any]]:
+        """The objects of a collection; none where there is no such kind. Raises OSError."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": str(_PAGE)}
+        while True:
+            try:
+                page = await self._call("GET", path, query=query)
+            except Refused as error:
+                if error.status == 404:
+                    return []
+                raise
+            items += page.get("items") or ()
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return items
+
     async def create_event(self, event: Mapping[str, Any]) -> None:
         """Create an Event of core/v1; one of its name is as good.
 
@@ -148,12 +184,13 @@ class Kube:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str = _JSON,
+        content_type: str = _JSON,
     ) -> dict[str, Any]:
         request = await self._client.param_serialize(
             method,
             path,
             query_params=[(key, value) for key, value in (query or {}).items() if value],
-            header_params={"Accept": accept, "Content-Type": _JSON},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=[_TOKEN],
         )

@@ -26,8 +26,11 @@ from batcher_operator.health import build_health_app, serve
 from batcher_operator.kube import Kube, configure, connection_of
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
+from batcher_operator.standalone.storage import Initializer
+from batcher_operator.standalone.workload import Platform
 from batcher_operator.surroundings import Surroundings
 from batcher_operator.watchdog import Watchdog
+from batcher_operator.workloads import Workloads
 
 __all__ = ["run"]
 
@@ -57,9 +60,22 @@ class _Operator:
         self._kube = kube
         self._metrics = Metrics()
         self._memory = Memory()
-        self._announcer = Announcer(self._memory, kube, self._metrics, config.sidecar_image)
+        self._announcer = Announcer(
+            self._memory, kube, self._metrics, config.sidecar_image, config.mode
+        )
         self._watchdog = Watchdog(self._memory, kube, self._announcer.look_at)
-        self._surroundings = Surroundings(kube, config.manages_certificates)
+        self._surroundings = Surroundings(kube, config.mode, config.manages_certificates)
+        self._workloads: Workloads | None = None
+        if config.mode == "standalone":
+            self._workloads = Workloads(
+                kube,
+                Platform(
+                    initializer=Initializer(image=config.storage_initializer_image),
+                    sidecar_memory_limit=config.sidecar_memory_limit,
+                ),
+                self._announcer.tell_more,
+                lambda: [service.key for service in self._memory.services()],
+            )
         self._authority = Authority(
             kube,
             Names(
@@ -91,6 +107,8 @@ class _Operator:
             self._watchdog.keep(config.watch_check_s),
             self._surroundings.keep(config.certificate_poll_s),
         ]
+        if self._workloads is not None:
+            parts.append(self._workloads.keep(self._watchdog.synced, self._why_not_write))
         if config.manages_certificates:
             parts.append(self._authority.keep(config.certificate_poll_s))
         try:
@@ -112,7 +130,9 @@ class _Operator:
                 return
         # A kopf that missed something at its start is found out by the watchdog.
         await kopf.operator(
-            registry=build_registry(self._memory, self._announcer.look_at, self._login),
+            registry=build_registry(
+                self._memory, self._announcer.look_at, self._login, self._workloads
+            ),
             settings=build_settings(),
             standalone=True,
             clusterwide=True,
@@ -129,14 +149,15 @@ class _Operator:
         # Anew each time: tokens are renewed.
         return await connection_of(await configure(self._config.kubeconfig))
 
+    def _why_not_write(self) -> str:
+        return self._surroundings.why_not_ready
+
     def why_not_ready(self) -> str:
         """What keeps `helm install --wait` waiting, in a sentence; empty once all is well."""
         config = self._config
-        if self._watchdog.kind_missing is not None:
-            return (
-                f"the cluster has no {self._watchdog.kind_missing} of serving.kserve.io/v1beta1: "
-                "install KServe"
-            )
+        missing = self._watchdog.kind_missing
+        if missing is not None and config.mode == "kserve":
+            return f"the cluster has no {missing} of serving.kserve.io/v1beta1: install KServe"
         if self._surroundings.why_not_ready:
             return self._surroundings.why_not_ready
         if config.manages_certificates and (why := self._authority.why_not_ready()):

@@ -4,7 +4,7 @@ Nothing is written on InferenceServices that KServe owns: it copies their annota
 templates, and its status update drops what it does not know.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
@@ -12,6 +12,7 @@ from typing import Final, Literal
 from batcher_contract import FIELDS, BatcherSettings, __version__, parse_flags, split_arguments
 from batcher_contract.kinds import plain
 from batcher_contract.quantities import format_bytes, parse_quantity
+from batcher_operator.config import Mode
 from batcher_operator.views import Key, Pod, Service, Sidecar
 
 __all__ = ["Notice", "Shape", "reconcile", "shape_of"]
@@ -23,6 +24,10 @@ by our webhook, not seen by our webhook, or without batching."""
 _AT_REST_BYTES: Final = 64 * 2**20  # of the sidecar's process, with room for what is being parsed
 _MEMORY_SHARE: Final = 4  # of the limit that its queue takes, unless told otherwise
 _ROLL: Final = FIELDS["restarted_at"].annotation_key
+_WITHOUT: Final[Mapping[Mode, str]] = {
+    "kserve": "KServe's agent batches",
+    "standalone": "nothing batches",
+}
 _REMEDIES: Final = {
     "Waiting": "check that KServe's own webhook runs, then delete the pod",
     "ForeignAgent": "rename the container `agent`",
@@ -44,7 +49,9 @@ class Notice:
     message: str
 
 
-def reconcile(service: Service, pods: Iterable[Pod], image: str) -> tuple[Notice, ...]:
+def reconcile(
+    service: Service, pods: Iterable[Pod], image: str, mode: Mode = "kserve"
+) -> tuple[Notice, ...]:
     """All Events that a service should have now, each once, whatever was said before.
 
     `image` is the sidecar's image that is injected now; empty where that is not known.
@@ -52,7 +59,7 @@ def reconcile(service: Service, pods: Iterable[Pod], image: str) -> tuple[Notice
     found = dict.fromkeys(_about_service(service))
     for pod in pods:
         if not pod.ending and pod.asked:
-            found.update(dict.fromkeys(_about_pod(pod, image)))
+            found.update(dict.fromkeys(_about_pod(pod, image, mode)))
     return tuple(found)
 
 
@@ -76,7 +83,7 @@ def _about_service(service: Service) -> Iterator[Notice]:
         )
 
 
-def _about_pod(pod: Pod, image: str) -> Iterator[Notice]:
+def _about_pod(pod: Pod, image: str, mode: Mode) -> Iterator[Notice]:
     shape = shape_of(pod, image)
     where = f"pods of spec.{pod.component}" if pod.component else "pods"
     reason, _, sentence = pod.decision.partition(": ")
@@ -86,7 +93,7 @@ def _about_pod(pod: Pod, image: str) -> Iterator[Notice]:
             "Warning",
             "SidecarMissing",
             f"{where} run without the batching sidecar, as they came into being while its webhook "
-            f"was not there; KServe's agent batches in them: {_roll(pod.key)}",
+            f"was not there; {_WITHOUT[mode]} in them: {_roll(pod.key)}",
         )
     elif shape == "declined" and reason == "OptedOut":
         yield Notice("Normal", "SidecarOptedOut", f"{where} run without the sidecar: {sentence}")
@@ -95,7 +102,7 @@ def _about_pod(pod: Pod, image: str) -> Iterator[Notice]:
         yield Notice(
             "Warning",
             "SidecarNotInjected",
-            f"{where} are left to KServe's agent ({reason}): {sentence}"
+            f"{where} run without the sidecar, so that {_WITHOUT[mode]} ({reason}): {sentence}"
             + (f"; {remedy}" if remedy else ""),
         )
     elif shape == "outdated" and pod.sidecar is not None:

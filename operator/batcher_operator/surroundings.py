@@ -1,10 +1,11 @@
-"""What must be in the cluster that others put there: KServe, and with cert-manager its CA."""
+"""What must be in the cluster that others put there, or must not: KServe, cert-manager's CA."""
 
 import asyncio
 import logging
 from typing import Any, Final, NoReturn, Protocol
 
 from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION, WEBHOOK_CONFIGURATION
+from batcher_operator.config import Mode
 
 __all__ = ["Surroundings"]
 
@@ -14,6 +15,12 @@ _OURS: Final = (
     f"{_MUTATING}{WEBHOOK_CONFIGURATION}",
     f"{_PATH}validatingwebhookconfigurations/{WEBHOOK_CONFIGURATION}",
 )
+
+_CRD: Final = (
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.serving.kserve.io"
+)
+_NAME_LABEL: Final = "app.kubernetes.io/name"
+_NAME: Final = "inference-batcher"
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +35,9 @@ class Store(Protocol):
 class Surroundings:
     """Looks for KServe's webhook, and where certificates are not ours, for their authority."""
 
-    def __init__(self, store: Store, manages_certificates: bool) -> None:
+    def __init__(self, store: Store, mode: Mode, manages_certificates: bool) -> None:
         self._store = store
+        self._mode = mode
         self._manages_certificates = manages_certificates
         self.why_not_ready = "the cluster has not been looked at yet"
         """What is missing and what to do, in a sentence; empty if nothing is."""
@@ -48,11 +56,15 @@ class Surroundings:
 
     async def look(self) -> None:
         """Look once; raises OSError where the API server gives no answer."""
-        if await self._store.get(f"{_MUTATING}{KSERVE_WEBHOOK_CONFIGURATION}") is None:
+        kserve = await self._store.get(f"{_MUTATING}{KSERVE_WEBHOOK_CONFIGURATION}") is not None
+        if self._mode == "kserve" and not kserve:
             self.why_not_ready = (
                 f"there is no MutatingWebhookConfiguration {KSERVE_WEBHOOK_CONFIGURATION}, so "
-                "nobody turns batcher sections into pods: install KServe"
+                "nobody turns batcher sections into pods: install KServe, or set --mode standalone"
             )
+            return
+        if self._mode == "standalone" and (why := await self._why_not_alone(kserve)):
+            self.why_not_ready = why
             return
         if not self._manages_certificates:
             for path in _OURS:
@@ -65,3 +77,20 @@ class Surroundings:
                     )
                     return
         self.why_not_ready = ""
+
+    async def _why_not_alone(self, kserve: bool) -> str:
+        """Why InferenceServices are not ours to run; empty if they are."""
+        if kserve:
+            return (
+                f"there is a MutatingWebhookConfiguration {KSERVE_WEBHOOK_CONFIGURATION}, so "
+                "KServe runs InferenceServices here, and nothing is written: set --mode kserve"
+            )
+        crd = await self._store.get(_CRD)
+        if crd is None:
+            return "the cluster has no InferenceServices: install the chart with crds.enabled=true"
+        if (crd["metadata"].get("labels") or {}).get(_NAME_LABEL) != _NAME:
+            return (
+                f"{_CRD.rpartition('/')[2]} is not this chart's, and nothing is written: remove "
+                "what installed it, or set --mode kserve"
+            )
+        return ""

@@ -61,9 +61,10 @@ def parse_annotations(
 
 
 def _unknown(key: str) -> Fault:
-    close = nearest(key, (*_BY_KEY, *_IN_SECTION), ANNOTATION_PREFIX)
+    users = [known for known, field in _BY_KEY.items() if field.writer is None]
+    close = nearest(key, (*users, *_IN_SECTION), ANNOTATION_PREFIX)
     if close is None:
-        remedy = "remove it, or use one of " + ", ".join(_BY_KEY)
+        remedy = "remove it, or use one of " + ", ".join(users)
     elif close in _IN_SECTION:
         remedy = f"set {_IN_SECTION[close]} in the batcher section instead"
     else:

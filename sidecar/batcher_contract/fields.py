@@ -66,6 +66,9 @@ class Field:
     section: str | None = None
     """The key in an InferenceService's `batcher` section, or None."""
 
+    writer: str | None = None
+    """Which of our programs writes it, so that nobody else need; None where users do."""
+
     @property
     def default(self) -> Any:
         """The value where nobody sets one."""
@@ -160,9 +163,11 @@ def _process(name: str, kind: Kind, meaning: str, default_note: str = "") -> Fie
     )
 
 
-def _pod(name: str, kind: Kind, meaning: str) -> Field:
+def _pod(name: str, kind: Kind, meaning: str, writer: str | None = None) -> Field:
     annotation = name.replace("_", "-")
-    return Field(group="pod", name=name, kind=kind, meaning=meaning, annotation=annotation)
+    return Field(
+        group="pod", name=name, kind=kind, meaning=meaning, annotation=annotation, writer=writer
+    )
 
 
 _PORT: Final = Whole(unit="", minimum=1, maximum=65535, metavar="PORT")
@@ -287,9 +292,10 @@ _TABLE: Final = (
     _pod(
         "settings_config_map",
         Text(),
-        "the ConfigMap that settings reach running pods by; written by the operator",
+        "the ConfigMap that settings reach running pods by",
+        writer="operator",
     ),
-    _pod("decision", Text(), "what was done to a pod and why; written by the webhook"),
+    _pod("decision", Text(), "what was done to a pod and why", writer="webhook"),
 )
 
 FIELDS: Final = {field.name: field for field in _TABLE}

@@ -84,7 +84,8 @@ async def serve(config: SidecarConfig) -> int:
     # Requests leave no cycles behind, so the collector has next to nothing to find.
     gc.set_threshold(50_000, 20, 20)
     background = TaskSet()
-    background.start(live.keep_fresh())
+    if config.settings_file is not None:
+        background.start(live.keep_fresh())
     try:
         return await lifecycle.run()
     finally:

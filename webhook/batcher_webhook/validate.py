@@ -16,7 +16,6 @@ from batcher_webhook.settle import Resources, Settled, settle
 
 __all__ = ["Verdict", "validate"]
 
-_WRITTEN_BY: Final = {"decision": "webhook", "settings_config_map": "operator"}
 _BATCHED: Final = ("predictor", "transformer")
 _SECTION: Final = {field.section: field for field in FIELDS.values() if field.section is not None}
 _BY_KEY: Final = {field.annotation_key: field for field in FIELDS.values()}
@@ -146,9 +145,9 @@ def _warnings(service: Mapping[str, Any], defaults: Resources) -> Iterator[str]:
     explainer = _map(spec.get("explainer"))
     if explainer.get("batcher") is not None and _mode(service) not in _RAW_MODES:
         yield "spec.explainer.batcher has no effect: KServe passes it to nobody"
-    for field, writer in _WRITTEN_BY.items():
-        if FIELDS[field].annotation_key in _annotations(service, {})[0]:
-            yield f"{FIELDS[field].annotation_key} has no effect here: the {writer} writes it"
+    for key, field in _BY_KEY.items():
+        if field.writer is not None and key in _annotations(service, {})[0]:
+            yield f"{key} has no effect here: the {field.writer} writes it"
     for name in _BATCHED:
         component = _map(spec.get(name))
         section = component.get("batcher")

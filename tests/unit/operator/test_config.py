@@ -49,3 +49,9 @@ def test_a_bad_command_line_ends_with_a_sentence(
         parse_args(argv, {})
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_modes() -> None:
+    config = parse_args(["--namespace=a", "--mode=standalone"], {})
+    assert config.mode == "standalone"
+    assert config.sidecar_memory_limit == "1Gi"

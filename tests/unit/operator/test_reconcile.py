@@ -59,15 +59,15 @@ def test_a_pod_that_ends_needs_no_word() -> None:
         (
             "PortTaken: the container web uses port 9081",
             (
-                "pods of spec.predictor are left to KServe's agent (PortTaken): the container web "
-                "uses port 9081; move that container to another port"
+                "pods of spec.predictor run without the sidecar, so that KServe's agent batches "
+                "(PortTaken): the container web uses port 9081; move that container to another port"
             ),
         ),
         (
             "Windows: the sidecar runs on Linux",
             (
-                "pods of spec.predictor are left to KServe's agent (Windows): the sidecar runs on "
-                "Linux"
+                "pods of spec.predictor run without the sidecar, so that KServe's agent batches "
+                "(Windows): the sidecar runs on Linux"
             ),
         ),
     ],
@@ -157,3 +157,12 @@ def test_a_memory_limit_must_hold_what_waits(
 )
 def test_shapes(pod: dict[str, Any], shape: str) -> None:
     assert shape_of(read_pod(pod), IMAGE) == shape
+
+
+def test_without_kserve_nothing_batches_in_a_pod_without_a_sidecar() -> None:
+    pods = [read_pod(objects.pod()), read_pod(objects.pod(decision="HostNetwork: it is on it"))]
+    service = read_service(objects.service())
+    messages = [notice.message for notice in reconcile(service, pods, IMAGE, "standalone")]
+    assert len(messages) == 2
+    assert all("nothing batches" in message for message in messages)
+    assert not any("KServe's agent" in message for message in messages)

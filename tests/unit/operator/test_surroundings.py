@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from batcher_operator.config import Mode
 from batcher_operator.surroundings import Surroundings
 
 KSERVES = "mutatingwebhookconfigurations/inferenceservice.serving.kserve.io"
@@ -23,18 +24,18 @@ def configuration(*bundles: str | None) -> dict[str, Any]:
     return {"webhooks": [{"clientConfig": {"caBundle": b} if b else {}} for b in bundles]}
 
 
-async def why(cluster: Cluster, manages_certificates: bool) -> str:
-    surroundings = Surroundings(cluster, manages_certificates)
+async def why(cluster: Cluster, manages_certificates: bool, mode: Mode = "kserve") -> str:
+    surroundings = Surroundings(cluster, mode, manages_certificates)
     await surroundings.look()
     return surroundings.why_not_ready
 
 
 async def test_before_the_first_look_nothing_is_known() -> None:
-    assert Surroundings(Cluster(), True).why_not_ready
+    assert Surroundings(Cluster(), "kserve", True).why_not_ready
 
 
 async def test_without_kserve() -> None:
-    assert (await why(Cluster(), True)).endswith("install KServe")
+    assert (await why(Cluster(), True)).endswith("install KServe, or set --mode standalone")
 
 
 async def test_with_kserve() -> None:
@@ -60,3 +61,27 @@ async def test_certificates_of_others(
     assert sentence.startswith(told)
     assert bool(sentence) == bool(told)
     assert not told or "cert-manager's cainjector" in sentence
+
+
+def crd(name: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"app.kubernetes.io/name": name}}}
+
+
+CRD = "customresourcedefinitions/inferenceservices.serving.kserve.io"
+
+
+@pytest.mark.parametrize(
+    ("objects", "told"),
+    [
+        ({CRD: crd("inference-batcher")}, ""),
+        ({}, "install the chart with crds.enabled=true"),
+        ({CRD: crd("kserve")}, "is not this chart's, and nothing is written"),
+        ({CRD: crd("inference-batcher"), KSERVES: {}}, "KServe runs InferenceServices here"),
+    ],
+)
+async def test_standalone_writes_only_where_nobody_else_does(
+    objects: dict[str, Any], told: str
+) -> None:
+    sentence = await why(Cluster(**objects), True, "standalone")
+    assert told in sentence
+    assert bool(sentence) == bool(told)

@@ -1,0 +1,273 @@
+"""Standalone mode: brings about what `standalone.workload` says, and tells what became of it.
+
+Handlers only say which InferenceService to look at. A look reads what it refers to, applies what
+there should be (server-side, so that nothing else is touched), deletes what there should not, and
+writes the status where it differs. It may be stopped anywhere: the next look begins anew.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NoReturn, Protocol
+
+from batcher_contract.names import SERVICE_LABEL, SETTINGS_FILE
+from batcher_contract.standalone import COMPONENTS
+from batcher_operator.kube import Conflict, Refused
+from batcher_operator.reconcile import Notice
+from batcher_operator.standalone.credentials import read_account, read_secret
+from batcher_operator.standalone.runtimes import Runtime, read_runtime
+from batcher_operator.standalone.scaling import replicas_to_hand_over
+from batcher_operator.standalone.status import Observed, is_rolled_out, status_of
+from batcher_operator.standalone.workload import (
+    MANAGED_BY,
+    Found,
+    Platform,
+    Unwanted,
+    Workload,
+    account_of,
+    component_name,
+    settings_name,
+    workload_of,
+)
+from batcher_operator.views import Key
+
+__all__ = ["Store", "Workloads", "key_of_owned", "notices_of"]
+
+_RETRY_S: Final = 5.0
+_ALL_AGAIN_S: Final = 300.0
+"""How often all are looked at: not everything that they refer to is watched."""
+
+_HANDING_OVER: Final = f"{MANAGED_BY}-replicas"
+_PLURALS: Final = {
+    ("v1", "ConfigMap"): "configmaps",
+    ("v1", "Service"): "services",
+    ("apps/v1", "Deployment"): "deployments",
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
+}
+_RUNTIMES: Final = "/apis/serving.kserve.io/v1alpha1"
+
+_log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+class Store(Protocol):
+    """The API server. Each call is bounded in time and raises OSError with a sentence."""
+
+    async def get(self, path: str) -> Object | None:
+        """An object, or None where there is none."""
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> Object:
+        """Replace an object; Conflict if its resourceVersion is not the one in `body`."""
+
+    async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> Object:
+        """Server-side apply, also against other managers."""
+
+    async def delete(self, path: str, uid: str) -> None:
+        """Delete an object if it is still the one of this uid."""
+
+    async def list_items(self, path: str) -> list[Object]:
+        """The objects of a collection; none where there is no such kind."""
+
+
+class Workloads:
+    """Looks at InferenceServices that changed, or what they own did, and brings them about."""
+
+    def __init__(
+        self,
+        store: Store,
+        platform: Platform,
+        tell: Callable[[Key, tuple[Notice, ...]], None],
+        all_keys: Callable[[], Collection[Key]],
+    ) -> None:
+        self._store = store
+        self._platform = platform
+        self._tell = tell
+        self._all_keys = all_keys
+        self._waiting: dict[Key, None] = {}
+        self._wake = asyncio.Event()
+
+    def look_at(self, keys: Collection[Key]) -> None:
+        """Have these InferenceServices looked at."""
+        self._waiting.update(dict.fromkeys(keys))
+        self._wake.set()
+
+    def look_at_all(self) -> None:
+        """Have all of them looked at, as after a runtime has changed."""
+        self.look_at(self._all_keys())
+
+    async def keep(self, begin: asyncio.Event, why_not: Callable[[], str]) -> NoReturn:
+        """Work for good from when `begin` is set, but not while `why_not` gives a reason."""
+        await begin.wait()
+        self.look_at_all()
+        while True:
+            try:
+                async with asyncio.timeout(_ALL_AGAIN_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.look_at_all()
+            if why_not() or not await self.work():
+                await asyncio.sleep(_RETRY_S)
+
+    async def work(self) -> bool:
+        """Look at all that wait; whether each look came to its end."""
+        self._wake.clear()
+        waiting, self._waiting = self._waiting, {}
+        again = []
+        for key in waiting:
+            try:
+                await self._look(key)
+            except Conflict:
+                again.append(key)
+            except OSError as error:
+                _log.warning("cannot look at %s/%s: %s", key.namespace, key.name, error)
+                again.append(key)
+        if again:
+            self.look_at(again)
+        return not again
+
+    async def _look(self, key: Key) -> None:
+        service = await self._store.get(_path_of_service(key))
+        if service is None or "deletionTimestamp" in service["metadata"]:
+            # What it owned goes with it.
+            self._tell(key, ())
+            return
+        workload = workload_of(service, await self._find(key, service), self._platform)
+        troubles = await self._apply(key, workload)
+        for unwanted in workload.unwanted:
+            await self._delete(key, service, unwanted)
+        observed = await self._observe(key, troubles)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        status = status_of(service, workload, observed, now)
+        if service.get("status") != status:
+            await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
+        self._tell(key, notices_of(workload, troubles))
+
+    async def _find(self, key: Key, service: Object) -> Found:
+        """What the InferenceService refers to."""
+        spec = service.get("spec") or {}
+        components = {name: spec.get(name) or {} for name in COMPONENTS if spec.get(name)}
+        accounts, secrets, settings = {}, {}, {}
+        for name, component in components.items():
+            account_name = account_of(component)
+            raw = await self._store.get(_path(key, "serviceaccounts", account_name))
+            if raw is not None:
+                accounts[account_name] = account = read_account(raw)
+                for each in account.secrets:
+                    if (secret := await self._store.get(_path(key, "secrets", each))) is not None:
+                        secrets[each] = read_secret(secret)
+            called = settings_name(key.name, name)
+            config_map = await self._store.get(_path(key, "configmaps", called))
+            text = ((config_map or {}).get("data") or {}).get(SETTINGS_FILE)
+            if text is not None:
+                settings[name] = text
+        return Found(
+            runtimes=await self._runtimes(key),
+            accounts=accounts,
+            secrets=secrets,
+            settings=settings,
+            autoscaled=await self._autoscaled(key, service["metadata"]["uid"]),
+        )
+
+    async def _runtimes(self, key: Key) -> tuple[Runtime, ...]:
+        inside = f"{_RUNTIMES}/namespaces/{key.namespace}/servingruntimes"
+        own = await self._store.list_items(inside)
+        clusters = await self._store.list_items(f"{_RUNTIMES}/clusterservingruntimes")
+        return tuple(map(read_runtime, (*own, *clusters)))
+
+    async def _autoscaled(self, key: Key, uid: str) -> frozenset[str]:
+        """Deployments that autoscalers of the user's own scale."""
+        path = f"/apis/autoscaling/v2/namespaces/{key.namespace}/horizontalpodautoscalers"
+        return frozenset(
+            scaler["spec"]["scaleTargetRef"]["name"]
+            for scaler in await self._store.list_items(path)
+            if scaler["spec"]["scaleTargetRef"]["kind"] == "Deployment" and not _owns(uid, scaler)
+        )
+
+    async def _apply(self, key: Key, workload: Workload) -> dict[str, str]:
+        """Apply the objects; by component, what the API server refused, in its words."""
+        troubles: dict[str, str] = {}
+        for wanted in workload.objects:
+            component = wanted["metadata"]["labels"]["component"]
+            if component in troubles:
+                continue
+            path = _path_of(key, wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
+            try:
+                await self._hand_over_replicas(path, wanted)
+                await self._store.apply(path, wanted, MANAGED_BY)
+            except Refused as error:
+                if error.status in (409, 429) or error.status >= 500:
+                    raise
+                name = f"{wanted['kind']} {wanted['metadata']['name']}"
+                troubles[component] = f"the {name} cannot be applied: {error}"
+        return troubles
+
+    async def _hand_over_replicas(self, path: str, wanted: Object) -> None:
+        if wanted["kind"] == "Deployment" and "replicas" not in wanted["spec"]:
+            found = await self._store.get(path)
+            kept = replicas_to_hand_over(found, MANAGED_BY) if found else None
+            if kept is not None:
+                await self._store.apply(path, kept, _HANDING_OVER)
+
+    async def _delete(self, key: Key, service: Object, unwanted: Unwanted) -> None:
+        path = _path_of(key, unwanted.api_version, unwanted.kind, unwanted.name)
+        found = await self._store.get(path)
+        if found is None or not _owns(service["metadata"]["uid"], found):
+            return
+        if unwanted.after_rollout_of:
+            deployment = await self._store.get(
+                _path_of(key, "apps/v1", "Deployment", unwanted.after_rollout_of)
+            )
+            if not is_rolled_out(deployment):
+                return  # its events bring us back
+        await self._store.delete(path, found["metadata"]["uid"])
+
+    async def _observe(self, key: Key, troubles: Mapping[str, str]) -> Observed:
+        names = [component_name(key.name, component) for component in COMPONENTS]
+        deployments, services = {}, []
+        for name in names:
+            found = await self._store.get(_path_of(key, "apps/v1", "Deployment", name))
+            if found is not None:
+                deployments[name] = found
+            if await self._store.get(_path_of(key, "v1", "Service", name)) is not None:
+                services.append(name)
+        return Observed(deployments=deployments, services=services, troubles=troubles)
+
+
+def notices_of(workload: Workload, troubles: Mapping[str, str]) -> tuple[Notice, ...]:
+    """What there is to say about a workload."""
+    found = [Notice("Warning", "InvalidSpec", str(fault)) for fault in workload.faults]
+    found += [
+        Notice("Warning", "SettingIgnored", f"{fault}; what was in force before stays")
+        for fault in workload.batching_faults
+    ]
+    found += [Notice("Warning", "NotHonoured", warning) for warning in workload.warnings]
+    found += [Notice("Warning", "ApplyFailed", trouble) for trouble in troubles.values()]
+    return tuple(found)
+
+
+def _owns(uid: str, found: Object) -> bool:
+    owners = found["metadata"].get("ownerReferences") or ()
+    return any(owner.get("uid") == uid for owner in owners)
+
+
+def _path_of_service(key: Key) -> str:
+    where = f"/apis/serving.kserve.io/v1beta1/namespaces/{key.namespace}"
+    return f"{where}/inferenceservices/{key.name}"
+
+
+def _path(key: Key, plural: str, name: str) -> str:
+    return f"/api/v1/namespaces/{key.namespace}/{plural}/{name}"
+
+
+def _path_of(key: Key, api_version: str, kind: str, name: str) -> str:
+    plural = _PLURALS[api_version, kind]
+    prefix = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
+    return f"{prefix}/namespaces/{key.namespace}/{plural}/{name}"
+
+
+def key_of_owned(raw: Mapping[str, Any]) -> Key:
+    """The InferenceService that an object of its workload names in its label."""
+    meta = raw.get("metadata") or {}
+    return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(SERVICE_LABEL) or "")
