@@ -107,8 +107,12 @@ def _faults(service: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _name_faults(service: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Fault]:
-    name = _map(service.get("metadata")).get("name")
+    meta = _map(service.get("metadata"))
+    name = meta.get("name")
     if not isinstance(name, str) or not name:
+        # The API server may have yet to make it up.
+        if not meta.get("generateName"):
+            yield Fault("metadata.name", None, "is missing", "give one")
         return
     if not _NAME.fullmatch(name):
         remedy = "give lower case letters, digits and dashes, a letter first"

@@ -178,6 +178,7 @@ def _runtime_containers(
     where = f"{runtime.kind} {runtime.name}"
     own = {key: value for key, value in model.items() if key not in _OF_THE_MODEL}
     server = merged_container(named(runtimes, MODEL_CONTAINER) or {}, own)
+    _reconcile_resources(server, own)
     server = filled(server, metadata, f"{where}, container {MODEL_CONTAINER}:")
     limits = mapping(server.get("resources")).get("limits")
     server["image"] = with_tag(text(server.get("image")), model, runtime, limits)
@@ -208,6 +209,21 @@ def _default_resources(container: Json) -> None:
         if high is None:
             limits[key] = default if low is None or not _exceeds(low, default) else low
     container["resources"] = {**known, "limits": limits, "requests": requests}
+
+
+def _reconcile_resources(merged: Json, users: Mapping[str, Any]) -> None:
+    """Where the user set only one of a request and its limit, the runtime's other gives way."""
+    own = mapping(users.get("resources"))
+    resources = mapping(merged.get("resources"))
+    requests, limits = (dict(mapping(resources.get(key))) for key in ("requests", "limits"))
+    for key in requests.keys() & limits.keys():
+        if _exceeds(requests[key], limits[key]):
+            if key not in mapping(own.get("requests")):
+                requests[key] = limits[key]
+            elif key not in mapping(own.get("limits")):
+                limits[key] = requests[key]
+    if requests and limits:
+        merged["resources"] = {**resources, "requests": requests, "limits": limits}
 
 
 def _exceeds(one: object, other: object) -> bool:

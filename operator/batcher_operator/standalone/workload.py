@@ -307,7 +307,7 @@ class _Maker:
         missing = [each for each in account.secrets if each not in self._found.secrets]
         if missing:
             path = f"spec.{name}.serviceAccountName"
-            problem = f"lists Secrets that are not there: {', '.join(missing)}"
+            problem = f"lists Secrets that are not there ({', '.join(missing)})"
             remedy = "create them, or take them off the ServiceAccount"
             raise SettingsError([Fault(path, account.name, problem, remedy)])
         return credentials_of(account, self._found.secrets)

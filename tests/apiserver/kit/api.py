@@ -203,8 +203,9 @@ class Api:
     def _discover(self) -> None:
         prefixes = [("", "/api/v1")]
         for group in self.call("GET", "/apis")["groups"]:
-            version = group["preferredVersion"]["groupVersion"]
-            prefixes.append((group["name"], f"/apis/{version}"))
+            # The preferred one comes last: where several have a kind, it stays.
+            versions = reversed(group["versions"])
+            prefixes += [(group["name"], f"/apis/{each['groupVersion']}") for each in versions]
         for name, prefix in prefixes:
             for resource in self.call("GET", prefix)["resources"]:
                 if "/" not in resource["name"]:
