@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final, NoReturn, Protocol
 
-from batcher_operator.config import Mode
+from batcher_contract.settings import Mode
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
 from batcher_operator.reconcile import Notice, reconcile

@@ -4,18 +4,16 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, get_args
+from typing import Any, Final, NoReturn, get_args
 
 from batcher_contract import FIELDS, __version__
 from batcher_contract.kinds import BadValueError, Kind, Number, Whole
+from batcher_contract.settings import Mode
 
-__all__ = ["NAMESPACE_ENV", "Mode", "OperatorConfig", "parse_args"]
+__all__ = ["NAMESPACE_ENV", "OperatorConfig", "parse_args"]
 
 NAMESPACE_ENV: Final = "POD_NAMESPACE"
 """Environment variable that holds the pod's own namespace."""
-
-Mode = Literal["kserve", "standalone"]
-"""Who runs InferenceServices: KServe, or the operator where there is no KServe."""
 
 _PROGRAM: Final = "batcher-operator"
 _PORT: Final = Whole(unit="", minimum=1, maximum=65535)

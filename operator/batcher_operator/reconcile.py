@@ -12,7 +12,7 @@ from typing import Final, Literal
 from batcher_contract import FIELDS, BatcherSettings, __version__, parse_flags, split_arguments
 from batcher_contract.kinds import plain
 from batcher_contract.quantities import format_bytes, parse_quantity
-from batcher_operator.config import Mode
+from batcher_contract.settings import Mode
 from batcher_operator.views import Key, Pod, Service, Sidecar
 
 __all__ = ["Notice", "Shape", "reconcile", "shape_of"]
@@ -56,7 +56,8 @@ def reconcile(
 
     `image` is the sidecar's image that is injected now; empty where that is not known.
     """
-    found = dict.fromkeys(_about_service(service))
+    # Knative enforces it, and there is none where KServe is not.
+    found = dict.fromkeys(_about_service(service) if mode == "kserve" else ())
     for pod in pods:
         if not pod.ending and pod.asked:
             found.update(dict.fromkeys(_about_pod(pod, image, mode)))

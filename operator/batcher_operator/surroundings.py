@@ -5,7 +5,7 @@ import logging
 from typing import Any, Final, NoReturn, Protocol
 
 from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION, WEBHOOK_CONFIGURATION
-from batcher_operator.config import Mode
+from batcher_contract.settings import Mode
 
 __all__ = ["Surroundings"]
 

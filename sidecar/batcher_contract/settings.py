@@ -14,6 +14,7 @@ __all__ = [
     "BatcherSettings",
     "LogFormat",
     "LogLevel",
+    "Mode",
     "PodOptions",
     "ProcessOptions",
     "RowSignature",
@@ -24,6 +25,8 @@ Strategy = Literal["window"]
 RowSignature = Literal["shape", "type"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+Mode = Literal["kserve", "standalone"]
+"""Who runs InferenceServices: KServe, or our operator where there is no KServe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, get_args
 
 from batcher_contract import FIELDS, __version__
 from batcher_contract.kinds import BadValueError, Kind, Number, Whole
 from batcher_contract.quantities import parse_quantity
+from batcher_contract.settings import Mode
 from batcher_webhook.inject import Sidecar
 from batcher_webhook.settle import Resources
 
@@ -26,6 +27,9 @@ class WebhookConfig:
     """All that the webhook's process is told."""
 
     sidecar: Sidecar
+    mode: Mode = "kserve"
+    """Whose InferenceServices are checked: KServe's, or those that our operator runs."""
+
     certificate: Path
     key: Path
     certificate_poll_s: float = 1.0
@@ -81,6 +85,7 @@ def parse_args(argv: Sequence[str]) -> WebhookConfig:
             uid=given.sidecar_uid,
             resources=resources,
         ),
+        mode=given.mode,
         certificate=given.tls_cert_file,
         key=given.tls_key_file,
         certificate_poll_s=given.tls_poll,
@@ -104,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     defaults = Resources()
     add("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    add("--mode", choices=get_args(Mode), default="kserve",
+        help="who runs InferenceServices: KServe, or (standalone) batcher-operator")  # fmt: skip
     add("--tls-cert-file", type=Path, required=True, metavar="FILE",
         help="serving certificate with its chain, PEM")  # fmt: skip
     add("--tls-key-file", type=Path, required=True, metavar="FILE",

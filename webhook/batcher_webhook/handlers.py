@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from batcher_contract.settings import Mode
 from batcher_webhook.decide import Action, decide
 from batcher_webhook.inject import Sidecar, inject
 from batcher_webhook.metrics import Metrics
@@ -28,9 +29,11 @@ _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def build_webhook_app(sidecar: Sidecar, metrics: Metrics) -> web.Application:
+def build_webhook_app(
+    sidecar: Sidecar, metrics: Metrics, mode: Mode = "kserve"
+) -> web.Application:
     """The application for the API server."""
-    handlers = _Reviews(sidecar, metrics)
+    handlers = _Reviews(sidecar, metrics, mode)
     app = web.Application(middlewares=[_guard(metrics)], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/mutate-pods", handlers.mutate_pod)
     app.router.add_post("/validate-inferenceservices", handlers.validate_service)
@@ -64,8 +67,9 @@ def _add_health(app: web.Application, why_not_ready: Callable[[], str]) -> None:
 
 
 class _Reviews:
-    def __init__(self, sidecar: Sidecar, metrics: Metrics) -> None:
+    def __init__(self, sidecar: Sidecar, metrics: Metrics, mode: Mode) -> None:
         self._sidecar = sidecar
+        self._mode = mode
         self._metrics = metrics
 
     async def mutate_pod(self, request: web.Request) -> web.Response:
@@ -104,7 +108,7 @@ class _Reviews:
     def _validate(self, review: Review) -> Mapping[str, Any]:
         if review.operation not in ("CREATE", "UPDATE") or review.subresource:
             return allow(review.uid)
-        verdict = validate(review.new, review.old, self._sidecar.resources)
+        verdict = validate(review.new, review.old, self._sidecar.resources, self._mode)
         if verdict.faults:
             self._metrics.service("refused")
             return refuse(review, verdict.faults, verdict.warnings)

@@ -46,7 +46,7 @@ class WebhookServer:
         await self.certificates.reload()
         try:
             self.port = await self._serve(
-                build_webhook_app(self._config.sidecar, self._metrics),
+                build_webhook_app(self._config.sidecar, self._metrics, self._config.mode),
                 self._config.port,
                 "--port",
                 self.certificates.context,

@@ -12,6 +12,8 @@ from typing import Any, Final
 from batcher_contract import FIELDS, Fault
 from batcher_contract.kinds import BadValueError
 from batcher_contract.names import ANNOTATION_PREFIX
+from batcher_contract.settings import Mode
+from batcher_contract.standalone import judge
 from batcher_webhook.settle import Resources, Settled, settle
 
 __all__ = ["Verdict", "validate"]
@@ -33,29 +35,44 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-def validate(new: Mapping[str, Any], old: Mapping[str, Any], defaults: Resources) -> Verdict:
+def validate(
+    new: Mapping[str, Any],
+    old: Mapping[str, Any],
+    defaults: Resources,
+    mode: Mode = "kserve",
+) -> Verdict:
     """Judge an InferenceService (v1beta1); `old` is empty where it is created. Never raises."""
     if _map(new.get("metadata")).get("deletionTimestamp"):
         return Verdict()
-    known = {(fault.field, fault.value) for fault in _faults(old, defaults)} if old else set()
-    faults = [fault for fault in _faults(new, defaults) if (fault.field, fault.value) not in known]
-    return Verdict(faults=tuple(faults), warnings=tuple(_warnings(new, defaults)))
+    before = _faults(old, defaults, mode) if old else ()
+    known = {(fault.field, fault.value) for fault in before}
+    faults = [
+        fault
+        for fault in _faults(new, defaults, mode)
+        if (fault.field, fault.value) not in known
+    ]  # fmt: skip
+    return Verdict(faults=tuple(faults), warnings=tuple(_warnings(new, defaults, mode)))
 
 
-def _faults(service: Mapping[str, Any], defaults: Resources) -> list[Fault]:
+def _faults(service: Mapping[str, Any], defaults: Resources, mode: Mode) -> list[Fault]:
     found: dict[tuple[str, str | None, str], Fault] = {}
     for name in _BATCHED:
         component = _map(_map(service.get("spec")).get(name))
         if component or name == "predictor":
-            for fault in _component_faults(service, name, component, defaults):
+            for fault in _component_faults(service, name, component, defaults, mode):
                 found.setdefault((fault.field, fault.value, fault.problem), fault)
-    for fault in _explainer_faults(service):
+    of_mode = judge(service).faults if mode == "standalone" else _explainer_faults(service)
+    for fault in of_mode:
         found.setdefault((fault.field, fault.value, fault.problem), fault)
     return list(found.values())
 
 
 def _component_faults(
-    service: Mapping[str, Any], name: str, component: Mapping[str, Any], defaults: Resources
+    service: Mapping[str, Any],
+    name: str,
+    component: Mapping[str, Any],
+    defaults: Resources,
+    mode: Mode,
 ) -> Iterator[Fault]:
     section = component.get("batcher")
     where = f"spec.{name}.batcher"
@@ -70,7 +87,8 @@ def _component_faults(
         section = None
     texts, wrong = _section_texts(section or {}, where)
     yield from wrong
-    for fault in settle(texts, {**common, **own}, defaults).faults:
+    timeout = _timeout(section, mode)
+    for fault in settle(texts, {**timeout, **common, **own}, defaults).faults:
         if section is None and not _stands_alone(fault):
             # Values that would contradict each other, were there any batching.
             continue
@@ -80,16 +98,15 @@ def _component_faults(
             path = f"{where}.{fault.field}"
         elif fault.field in common:
             path = f"metadata.annotations[{fault.field}]"
+        elif fault.field in timeout:
+            path = f"{where}.timeout"
         else:
             path = fault.field
         yield replace(fault, field=path)
 
 
 def _section_texts(section: Mapping[str, Any], where: str) -> tuple[dict[str, str], list[Fault]]:
-    """The section's numbers as texts; what is no number becomes a fault.
-
-    The key `timeout` is checked and not applied: KServe passes it to nobody.
-    """
+    """The section's numbers as texts, without `timeout`; what is no number becomes a fault."""
     texts: dict[str, str] = {}
     faults = []
     for key, value in section.items():
@@ -109,6 +126,19 @@ def _section_texts(section: Mapping[str, Any], where: str) -> tuple[dict[str, st
                 remedy = f"give {field.kind.expected}"
                 faults.append(Fault(f"{where}.{key}", str(value), str(error), remedy))
     return texts, faults
+
+
+def _timeout(section: object, mode: Mode) -> dict[str, str]:
+    """`batcher.timeout` as the annotation that comes before it; KServe passes it to nobody."""
+    value = _map(section).get("timeout")
+    field = FIELDS["timeout_s"]
+    if mode == "kserve" or isinstance(value, bool) or not isinstance(value, int):
+        return {}
+    try:
+        field.kind.parse(str(value))
+    except BadValueError:
+        return {}  # told already
+    return {field.annotation_key: str(value)}
 
 
 def _type_faults(annotations: object, path: str) -> Iterator[Fault]:
@@ -140,14 +170,32 @@ def _explainer_faults(service: Mapping[str, Any]) -> Iterator[Fault]:
         )
 
 
-def _warnings(service: Mapping[str, Any], defaults: Resources) -> Iterator[str]:
+def _warnings(service: Mapping[str, Any], defaults: Resources, mode: Mode) -> Iterator[str]:
+    spec = _map(service.get("spec"))
+    if mode == "standalone":
+        yield from judge(service).warnings
+    else:
+        yield from _kserve_warnings(service)
+    for key, field in _BY_KEY.items():
+        if field.writer is not None and key in _annotations(service, {})[0]:
+            yield f"{key} has no effect here: the {field.writer} writes it"
+    for name in _BATCHED:
+        component = _map(spec.get(name))
+        section = component.get("batcher")
+        if not isinstance(section, dict):
+            continue
+        common, own = _annotations(service, component)
+        texts = _section_texts(section, "")[0]
+        settled = settle(texts, {**_timeout(section, mode), **common, **own}, defaults)
+        yield from _drain_warnings(service, name, component, settled)
+
+
+def _kserve_warnings(service: Mapping[str, Any]) -> Iterator[str]:
+    """What KServe and Knative make of no use."""
     spec = _map(service.get("spec"))
     explainer = _map(spec.get("explainer"))
     if explainer.get("batcher") is not None and _mode(service) not in _RAW_MODES:
         yield "spec.explainer.batcher has no effect: KServe passes it to nobody"
-    for key, field in _BY_KEY.items():
-        if field.writer is not None and key in _annotations(service, {})[0]:
-            yield f"{key} has no effect here: the {field.writer} writes it"
     for name in _BATCHED:
         component = _map(spec.get(name))
         section = component.get("batcher")
@@ -163,10 +211,6 @@ def _warnings(service: Mapping[str, Any], defaults: Resources) -> Iterator[str]:
                 f"spec.{name}.batcher.timeout has no effect, as KServe passes it to nobody: use "
                 f"the annotation {FIELDS['timeout_s'].annotation_key}"
             )
-        common, own = _annotations(service, component)
-        texts = _section_texts(section, "")[0]
-        settled = settle(texts, {**common, **own}, defaults)
-        yield from _drain_warnings(service, name, component, settled)
 
 
 def _drain_warnings(

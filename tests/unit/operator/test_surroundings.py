@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from batcher_operator.config import Mode
+from batcher_contract.settings import Mode
 from batcher_operator.surroundings import Surroundings
 
 KSERVES = "mutatingwebhookconfigurations/inferenceservice.serving.kserve.io"

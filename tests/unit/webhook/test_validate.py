@@ -265,3 +265,42 @@ def test_nothing_is_too_strange(metadata: Any, spec: Any, old: Any) -> None:
     new = {"metadata": metadata, "spec": spec, "status": old}
     judged(new, {"metadata": old, "spec": old})
     assert judged(new, new).faults == ()
+
+
+def standalone(service: dict[str, Any]) -> Verdict:
+    return validate(service, {}, Resources(), "standalone")
+
+
+def test_standalone_mode_honours_the_sections_timeout() -> None:
+    container = {"name": "kserve-container", "image": "a:1"}
+    service = {
+        "metadata": {"name": "iris"},
+        "spec": {"predictor": {"containers": [container], "batcher": {"timeout": 60}}},
+    }
+    assert standalone(service) == Verdict()
+    batcher = service["spec"]["predictor"]["batcher"]  # type: ignore[index]
+    batcher["timeout"] = 2
+    (fault,) = standalone(service).faults
+    assert fault.field == "spec.predictor.batcher.timeout"
+    assert "must exceed" in fault.problem
+
+
+def test_standalone_mode_refuses_and_warns_of_what_only_kserve_does() -> None:
+    container = {"name": "kserve-container", "image": "a:1"}
+    service = {
+        "metadata": {"name": "iris"},
+        "spec": {
+            "predictor": {
+                "containers": [container],
+                "batcher": {},
+                "logger": {"mode": "all"},
+                "containerConcurrency": 1,
+            }
+        },
+    }
+    verdict = standalone(service)
+    assert [fault.field for fault in verdict.faults] == ["spec.predictor.logger"]
+    assert verdict.warnings == (
+        "spec.predictor.containerConcurrency has no effect: it is enforced by Knative only",
+    )
+    assert validate(service, {}, Resources()).faults == ()
