@@ -43,8 +43,8 @@ fuzz: .venv/.ready-all ## Throw hostile bytes at the data port and the codecs fo
 bench: .venv/.ready-all ## Measure against other proxies (BENCH_PEER="command of another batcher")
 	$(BIN)/python -m tests.bench
 
-goldens: .venv/.ready-all kubernetes ## Write anew what the webhook does to pods, and what kubectl says (see git diff)
-	$(BIN)/pytest --renew-goldens tests/unit/webhook/test_golden.py tests/apiserver/test_validation.py
+goldens: .venv/.ready-all kubernetes ## Write anew what becomes of pods and InferenceServices, and what kubectl says (see git diff)
+	$(BIN)/pytest --renew-goldens tests/unit/webhook/test_golden.py tests/unit/operator/standalone/test_golden.py tests/apiserver/test_validation.py
 
 constraints: ## Renew the pinned versions in constraints.txt
 	$(PYTHON) scripts/install.py --renew-constraints

@@ -16,6 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--renew-goldens",
         action="store_true",
-        help="write what the webhook does to the pods under tests/unit/webhook/golden, and what "
-        "kubectl says in docs/admission.md, to be looked at in `git diff`",
+        help="write what becomes of the goldens under tests/unit, and what kubectl says in "
+        "docs/admission.md, to be looked at in `git diff`",
     )

@@ -7,7 +7,7 @@ they change without new pods.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from batcher_contract import FIELDS, Fault, SettingsError
 from batcher_contract.names import (
@@ -30,7 +30,6 @@ from batcher_operator.standalone.storage import Initializer, with_model
 
 __all__ = [
     "MANAGED_BY",
-    "Component",
     "Found",
     "Platform",
     "Unwanted",
@@ -40,8 +39,6 @@ __all__ = [
     "settings_name",
     "workload_of",
 ]
-
-Component = Literal["predictor", "transformer"]
 
 MANAGED_BY: Final = "inference-batcher"
 """The value of the label `app.kubernetes.io/managed-by` of each object here."""
