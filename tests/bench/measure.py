@@ -50,7 +50,8 @@ def under_load(
     Raises StartError or LoadError when there is nothing to measure.
     """
     body = workload.body()
-    with started(candidate, workload.mode, body) as stack:
+    flags = workload.sidecar_flags
+    with started(candidate, workload.mode, body, sidecar_flags=flags) as stack:
         rss_rest_bytes = stack.group.rss_bytes()
         lua = _script(stack.directory, body)
         url = f"http://127.0.0.1:{stack.ports.data}{PREDICT_PATH}"

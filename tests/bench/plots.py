@@ -34,6 +34,7 @@ _SHORT: Final = {
     "floats": "768 floats\n32 callers\ninstant",
     "image": "224x224x3 image\n16 callers\ninstant",
     "concurrent": "iris row\n256 callers\nconcurrent 5 ms",
+    "wide": "the same with\n8 batches\nin flight",
     "serial": "iris row\n256 callers\nserial 5 ms",
 }
 

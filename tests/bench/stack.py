@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.candidates import REPOSITORY, Candidate, Ports
+from tests.bench.candidates import REPOSITORY, SIDECAR, Candidate, Ports
 from tests.bench.processes import ProcessGroup, StartError, StubError, free_port
 from tests.bench.workloads import MAX_LATENCY_MS, PREDICT_PATH
 
@@ -68,7 +68,12 @@ def call(
 
 @contextmanager
 def started(
-    candidate: Candidate, mode: str, body: bytes, *, window_ms: int = MAX_LATENCY_MS
+    candidate: Candidate,
+    mode: str,
+    body: bytes,
+    *,
+    window_ms: int = MAX_LATENCY_MS,
+    sidecar_flags: tuple[str, ...] = (),
 ) -> Iterator[Stack]:
     """Start a model server stub and the candidate before it; both are killed at the end.
 
@@ -91,6 +96,8 @@ def started(
             ports = Ports(data=free_port(), admin=free_port(), component=component)
             log = directory / "candidate.log" if candidate.log else None
             command = candidate.build(ports, window_ms, directory)
+            if candidate.key == SIDECAR:
+                command += sidecar_flags
             group = ProcessGroup(command, cwd=REPOSITORY, log=log, stop_s=candidate.stop_s)
             stack.enter_context(group)
             _await_ready(group, ports.data, body)

@@ -25,6 +25,7 @@ class Workload:
     `cpu_target` and `throughput_target` are ratios to the peer: CPU per request at most, and
     requests per second at least; None where nothing is demanded. `stretch` multiplies the time of
     a measurement, where so few requests are answered that those in flight at its end would weigh.
+    `sidecar_flags` are added to the sidecar's command, and named in the title.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Workload:
     stretch: int = 1
     cpu_target: float | None = None
     throughput_target: float | None = None
+    sidecar_flags: tuple[str, ...] = ()
 
     def body(self) -> bytes:
         """The request's body: one instance."""
@@ -98,6 +100,17 @@ WORKLOADS: Final = (
         mode="concurrent",
         cpu_target=0.35,
         throughput_target=4.5,
+    ),
+    # The predictor answers any number of calls at once; as many batches as the callers can fill.
+    Workload(
+        key="wide",
+        title="iris row, 256 callers, concurrent 5 ms predictor, --max-concurrency 8",
+        row="iris",
+        callers=256,
+        mode="concurrent",
+        cpu_target=0.35,
+        throughput_target=4.5,
+        sidecar_flags=("--max-concurrency", "8"),
     ),
     Workload(
         key="serial",
