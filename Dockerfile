@@ -28,6 +28,9 @@ RUN --mount=type=secret,id=pip-config,target=/etc/pip.conf \
     /opt/pip/bin/pip --quiet --python /opt/inference-batcher/bin/python install '.[operator,webhook]'
 
 FROM ${BASE} AS runtime
+# Without an entry, container runtimes give the user root's group.
+RUN echo 'batcher:x:65532:65532::/:/usr/sbin/nologin' >>/etc/passwd && \
+    echo 'batcher:x:65532:' >>/etc/group
 # A number, so that `runAsNonRoot` can be checked; nothing is written, so the root may be read-only.
 USER 65532:65532
 WORKDIR /

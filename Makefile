@@ -12,7 +12,7 @@ export BENCH_PEER PYTHON
 .NOTPARALLEL:
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.ready-demo ## Show batching on a real model server, in under a minute after set-up
 	@$(BIN)/python examples/demo/demo.py
@@ -25,6 +25,9 @@ kubernetes: .venv/.ready-all ## Build the API server that the tests run against 
 
 images: .venv/.ready-all ## Build the images of the sidecar and of the control plane (docker, podman or buildah)
 	@$(BIN)/python scripts/images/build.py $(if $(REGISTRY),--registry $(REGISTRY))
+
+e2e: .venv/.ready-all kubernetes ## Run the tests on a cluster: that of KUBECONFIG, kind, or one made here by root
+	$(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 cluster-up: .venv/.ready-all ## Start a Kubernetes cluster of one node on this machine (root, Linux)
 	@$(BIN)/python -m tests.cluster.kit up
@@ -66,4 +69,4 @@ define install
 @touch $@
 endef
 
-.PHONY: help demo test kubernetes images cluster-up cluster-down lint fuzz bench goldens constraints clean
+.PHONY: help demo test kubernetes images e2e cluster-up cluster-down lint fuzz bench goldens constraints clean

@@ -54,16 +54,28 @@ class Engine:
         return int(run(*self.command, "image", "inspect", "--format", "{{.Size}}", image))
 
     def save(self, image: str, archive: Path) -> None:
-        """Write the image to an archive that container runtimes import."""
+        """Write the image to an archive that container runtimes import, unless it is there."""
+        written = archive.with_suffix(".id")
+        same = f"{image} {self._id(image)}"
+        if archive.exists() and written.exists() and written.read_text() == same:
+            return
         fresh = archive.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         command: tuple[str, ...]
         if self.name == "buildah":
-            command = ("push", "--quiet", image, f"oci-archive:{fresh}:{image}")
+            archive_options = ("--quiet", "--disable-compression")
+            command = ("push", *archive_options, image, f"oci-archive:{fresh}:{image}")
         else:
             command = ("save", "--output", str(fresh), image)
         run(*self.command, *command, env=self.env)
         fresh.replace(archive)
+        written.write_text(same)
+
+    def _id(self, image: str) -> str:
+        if self.name == "buildah":
+            kind = ("--type", "image", "--format", "{{.FromImageID}}")
+            return run(*self.command, "inspect", *kind, image, env=self.env)
+        return run(*self.command, "image", "inspect", "--format", "{{.Id}}", image)
 
 
 def parsed_size(text: str) -> int:

@@ -147,6 +147,9 @@ class Node:
             "imageGCLowThresholdPercent": 99,
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
             "maxPods": 100,
+            # What is killed again and again comes back as soon as the first time.
+            "featureGates": {"KubeletCrashLoopBackOffMax": True},
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         }
         proxy = {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -1,0 +1,45 @@
+"""Send several requests at once; what was answered, as JSON.
+
+    echo '[{"instances": [...]}, ...]' | python ask.py --url URL --gap-ms 20
+
+The requests start one after the other, `--gap-ms` apart, without waiting for answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+import aiohttp
+
+
+async def ask(url: str, bodies: list[Any], gap_s: float) -> list[dict[str, Any]]:
+    """The answers, in the order of the requests."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+
+        async def one(number: int, body: Any) -> dict[str, Any]:
+            await asyncio.sleep(number * gap_s)
+            async with session.post(url, json=body) as response:
+                headers = {key.lower(): value for key, value in response.headers.items()}
+                text = await response.text()
+                return {"status": response.status, "headers": headers, "body": text}
+
+        return await asyncio.gather(*[one(number, body) for number, body in enumerate(bodies)])
+
+
+def main() -> None:
+    """Ask and print."""
+    parser = argparse.ArgumentParser(description="Requests at once.")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--gap-ms", type=float, default=20.0)
+    arguments = parser.parse_args()
+    bodies = json.load(sys.stdin)
+    answers = asyncio.run(ask(arguments.url, bodies, arguments.gap_ms / 1000))
+    sys.stdout.write(json.dumps(answers) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Load from inside of the cluster, through Services and their names."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.apiserver.kit import Manifest, program_path
+from tests.cluster.kit.cluster import Cluster
+from tests.cluster.kit.workloads import RESTRICTED
+
+__all__ = ["Answer", "Caller", "Load", "Report"]
+
+_END_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the requests; `tests/cluster/images/load.py` says what each field means."""
+
+    sent: int
+    right: int
+    wrong: int
+    statuses: dict[str, int]
+    lost: dict[str, int]
+    batched: int
+    without_sidecar: int
+    pods: dict[str, int]
+    connections: int
+    slowest_s: float
+    seconds: float
+    examples: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to one request."""
+
+    status: int
+    headers: dict[str, str]
+    """Their names in lower case."""
+    body: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Load:
+    """Callers at work."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def stop(self) -> Report:
+        """Have them end with the requests that they have sent; what became of all."""
+        out, _ = self._process.communicate(timeout=_END_S)
+        assert self._process.returncode == 0, out
+        return Report(**json.loads(out.splitlines()[-1]))
+
+    def abort(self) -> None:
+        """End them in whatever state, if they still run."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate(timeout=_END_S)
+
+
+class Caller:
+    """A pod that calls."""
+
+    def __init__(self, cluster: Cluster, namespace: str, image: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        container: Manifest = {
+            "name": "caller",
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sleep", "infinity"],
+            "securityContext": RESTRICTED,
+        }
+        self._manifest: Manifest = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "caller", "namespace": namespace},
+            "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+        }
+        self._loads: list[Load] = []
+
+    def start(self) -> None:
+        """Make it and wait until it runs."""
+        self._cluster.apply(self._manifest)
+        self._cluster.kubectl(
+            *("wait", "--for=condition=Ready", "pod/caller", "-n", self._namespace),
+            "--timeout=60s", within_s=90,
+        )  # fmt: skip
+
+    def load(self, url: str, callers: int = 32, think_ms: float = 10.0, rows: int = 1) -> Load:
+        """Start many callers."""
+        command = ["python", "/app/load.py", "--url", url, "--callers", str(callers)]
+        command += ["--think-ms", str(think_ms), "--rows", str(rows)]
+        process = subprocess.Popen(
+            [
+                *(program_path("kubectl"), "exec", "-i", "-n", self._namespace, "caller", "--"),
+                *command,
+            ],
+            env=self._cluster.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        load = Load(process)
+        self._loads.append(load)
+        return load
+
+    def ask(self, url: str, *bodies: object, gap_ms: float = 20.0) -> list[Answer]:
+        """Send requests, `gap_ms` apart; their answers."""
+        command = ["python", "/app/ask.py", "--url", url, "--gap-ms", str(gap_ms)]
+        out = self._cluster.kubectl(
+            *("exec", "-i", "-n", self._namespace, "caller", "--", *command),
+            stdin=json.dumps(bodies),
+            within_s=90,
+        )
+        return [Answer(**each) for each in json.loads(out)]
+
+    def close(self) -> None:
+        """End all callers."""
+        for load in self._loads:
+            load.abort()
