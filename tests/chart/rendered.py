@@ -33,6 +33,11 @@ Values = Mapping[str, Any]
 
 CASES: Final[dict[str, Values]] = {
     "defaults": {},
+    "standalone": {
+        "mode": "standalone",
+        "crds": {"enabled": True},
+        "storageInitializer": {"image": "registry.example/initializer:1"},
+    },
     "openshift": {"uid": "", "sidecar": {"uid": ""}},
     "host network": {"webhook": {"hostNetwork": True, "replicas": 3}},
     "host network, own ports": {

@@ -48,13 +48,45 @@ def secrets_of(chart: Chart) -> list[str]:
 def test_the_operator_may_do_this_and_no_more(name: str) -> None:
     chart = case(name)
     if name.startswith("cert-manager"):
-        assert rules(chart.one("ClusterRole")) == READ_CLUSTER
+        assert rules(chart.one("ClusterRole", "-operator")) == READ_CLUSTER
         assert not chart.all("Role") and not chart.all("RoleBinding")
     else:
-        assert rules(chart.one("ClusterRole")) == [*READ_CLUSTER, WRITE_BUNDLES]
+        assert rules(chart.one("ClusterRole", "-operator")) == [*READ_CLUSTER, WRITE_BUNDLES]
         assert rules(chart.one("Role")) == [
             ([""], ["secrets"], secrets_of(chart), ["get", "update"])
         ]
+
+
+WORKLOADS = ["get", "list", "watch", "create", "patch", "delete"]
+
+
+def test_standalone_mode_may_run_workloads() -> None:
+    role = case("standalone").one("ClusterRole", "-workloads")
+    assert rules(role) == [
+        (["serving.kserve.io"], ["inferenceservices"], [], ["get"]),
+        (
+            ["serving.kserve.io"],
+            ["inferenceservices/status", "inferenceservices/finalizers"],
+            [],
+            ["update"],
+        ),
+        (
+            ["serving.kserve.io"],
+            ["servingruntimes", "clusterservingruntimes"],
+            [],
+            ["list", "watch"],
+        ),
+        (["apps"], ["deployments"], [], WORKLOADS),
+        ([""], ["services", "configmaps"], [], WORKLOADS),
+        (["autoscaling"], ["horizontalpodautoscalers"], [], WORKLOADS),
+        ([""], ["serviceaccounts", "secrets"], [], ["get"]),
+        (
+            ["apiextensions.k8s.io"],
+            ["customresourcedefinitions"],
+            ["inferenceservices.serving.kserve.io"],
+            ["get"],
+        ),
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -64,13 +96,12 @@ def test_rights_are_bound_to_the_operator_alone(name: str) -> None:
     assert account == chart.one("ServiceAccount", "-operator")["metadata"]["name"]
     bindings = [*chart.all("ClusterRoleBinding"), *chart.all("RoleBinding")]
     assert bindings
+    named = {(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings}
+    roles = [*chart.all("ClusterRole"), *chart.all("Role")]
+    assert named == {(role["kind"], role["metadata"]["name"]) for role in roles}
     for binding in bindings:
-        kind = binding["kind"].removesuffix("Binding")
-        assert binding["roleRef"] == {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": kind,
-            "name": chart.one(kind)["metadata"]["name"],
-        }
+        assert binding["roleRef"]["apiGroup"] == "rbac.authorization.k8s.io"
+        assert binding["kind"] == binding["roleRef"]["kind"] + "Binding"
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}
         ]
