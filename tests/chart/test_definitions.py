@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.chart.pod_security import violations
 from tests.chart.rendered import RELEASE, Values, render
+from tests.unit.operator.standalone.golden_files import given, made
 
 PLURALS: Final = ("clusterservingruntimes", "inferenceservices", "servingruntimes")
 KEEP: Final = {"helm.sh/resource-policy": "keep"}
@@ -40,6 +41,16 @@ def test_a_runtime_for_scikit_learn() -> None:
     assert annotations["helm.sh/hook"] == "post-install,post-upgrade"
     assert KEEP.items() <= annotations.items()
     assert violations(runtime["spec"]) == []
+
+
+def test_pods_that_it_serves_in_keep_to_the_restricted_profile() -> None:
+    documents = [each for each in given("batcher") if each["kind"] != "ClusterServingRuntime"]
+    documents.append(render(DEFINED, RELEASE).one("ClusterServingRuntime"))
+    workload = made(documents)
+    (deployment,) = (each for each in workload.objects if each["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert violations(pod) == []
+    assert "--model_name=batcher" in pod["containers"][0]["args"]
 
 
 def test_no_runtime_without_an_image() -> None:
