@@ -209,14 +209,20 @@ def _is_ready(port: int) -> bool:
 
 
 @contextmanager
-def running_installation(*values: str) -> Iterator[Installation]:
-    """An API server of its own with the chart installed, with these `--set-json` values."""
+def running_installation(
+    *values: str, knows_inferenceservices: bool = True
+) -> Iterator[Installation]:
+    """An API server of its own with the chart installed, with these `--set-json` values.
+
+    InferenceServices are defined as for KServe, unless the chart is to do that.
+    """
     with ExitStack() as stack:
         network = ClusterNetwork(Path(stack.enter_context(TemporaryDirectory())))
         stack.enter_context(network.running())
         server = stack.enter_context(running_api_server(network.flag))
         api = stack.enter_context(closing(server.client()))
-        server.install_inferenceservices(api)
+        if knows_inferenceservices:
+            server.install_inferenceservices(api)
         make_namespace(api, NAMESPACE)
         installation = Installation(server, api, network)
         sets = [flag for value in values for flag in ("--set-json", value)]
