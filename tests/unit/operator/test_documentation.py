@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from batcher_operator import reconcile
+from batcher_operator import reconcile, workloads
 from batcher_operator.authority import Standing
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
@@ -29,3 +29,10 @@ def test_every_metric_is_explained() -> None:
     cells = " ".join(re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE))
     explained = set(re.findall(r"`(\w+)", cells))
     assert {name for name in names if not name.endswith("_created")} == explained
+
+
+def test_every_reason_of_standalone_mode_is_explained() -> None:
+    page = (ROOT / "docs" / "standalone.md").read_text()
+    source = Path(workloads.__file__).read_text()
+    said = set(re.findall(r'Notice\("Warning", "(\w+)"', source)) - {"SettingIgnored"}
+    assert said == set(re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE))
