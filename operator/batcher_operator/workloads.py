@@ -38,6 +38,7 @@ _RETRY_S: Final = 5.0
 _ALL_AGAIN_S: Final = 300.0
 """How often all are looked at: not everything that they refer to is watched."""
 
+_SCALER: Final = "serving.kserve.io/autoscalerClass"
 _HANDING_OVER: Final = f"{MANAGED_BY}-replicas"
 _PLURALS: Final = {
     ("v1", "ConfigMap"): "configmaps",
@@ -133,8 +134,9 @@ class Workloads:
             # What it owned goes with it.
             self._tell(key, ())
             return
-        workload = workload_of(service, await self._find(key, service), self._platform)
-        troubles = await self._apply(key, workload)
+        found = await self._find(key, service)
+        workload = workload_of(service, found, self._platform)
+        troubles = await self._apply(key, workload, _scaled(service, workload, found))
         for unwanted in workload.unwanted:
             await self._delete(key, service, unwanted)
         observed = await self._observe(key, troubles)
@@ -185,8 +187,13 @@ class Workloads:
             if scaler["spec"]["scaleTargetRef"]["kind"] == "Deployment" and not _owns(uid, scaler)
         )
 
-    async def _apply(self, key: Key, workload: Workload) -> dict[str, str]:
-        """Apply the objects; by component, what the API server refused, in its words."""
+    async def _apply(
+        self, key: Key, workload: Workload, scaled: Collection[str]
+    ) -> dict[str, str]:
+        """Apply the objects; by component, what the API server refused, in its words.
+
+        `scaled` names the Deployments whose `replicas` are somebody else's.
+        """
         troubles: dict[str, str] = {}
         for wanted in workload.objects:
             component = wanted["metadata"]["labels"]["component"]
@@ -194,7 +201,8 @@ class Workloads:
                 continue
             path = _path_of(key, wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
             try:
-                await self._hand_over_replicas(path, wanted)
+                if wanted["kind"] == "Deployment" and wanted["metadata"]["name"] in scaled:
+                    await self._hand_over_replicas(path)
                 await self._store.apply(path, wanted, MANAGED_BY)
             except Refused as error:
                 if error.status in (409, 429) or error.status >= 500:
@@ -203,12 +211,12 @@ class Workloads:
                 troubles[component] = f"the {name} cannot be applied: {error}"
         return troubles
 
-    async def _hand_over_replicas(self, path: str, wanted: Object) -> None:
-        if wanted["kind"] == "Deployment" and "replicas" not in wanted["spec"]:
-            found = await self._store.get(path)
-            kept = replicas_to_hand_over(found, MANAGED_BY) if found else None
-            if kept is not None:
-                await self._store.apply(path, kept, _HANDING_OVER)
+    async def _hand_over_replicas(self, path: str) -> None:
+        """Let go of a number that we set, without its falling back to 1 in between."""
+        found = await self._store.get(path)
+        kept = replicas_to_hand_over(found, MANAGED_BY) if found else None
+        if kept is not None:
+            await self._store.apply(path, kept, _HANDING_OVER)
 
     async def _delete(self, key: Key, service: Object, unwanted: Unwanted) -> None:
         path = _path_of(key, unwanted.api_version, unwanted.kind, unwanted.name)
@@ -245,6 +253,18 @@ def notices_of(workload: Workload, troubles: Mapping[str, str]) -> tuple[Notice,
     found += [Notice("Warning", "NotHonoured", warning) for warning in workload.warnings]
     found += [Notice("Warning", "ApplyFailed", trouble) for trouble in troubles.values()]
     return tuple(found)
+
+
+def _scaled(service: Object, workload: Workload, found: Found) -> frozenset[str]:
+    ours = {
+        wanted["metadata"]["name"]
+        for wanted in workload.objects
+        if wanted["kind"] == "HorizontalPodAutoscaler"
+    }
+    names = {wanted["metadata"]["name"] for wanted in workload.objects}
+    annotations = service["metadata"].get("annotations") or {}
+    others = names if annotations.get(_SCALER) == "external" else found.autoscaled
+    return frozenset(ours | others)
 
 
 def _owns(uid: str, found: Object) -> bool:

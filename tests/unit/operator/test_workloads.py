@@ -214,3 +214,19 @@ async def test_nothing_is_written_while_there_is_a_reason_not_to(stand: Stand) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_number_of_ours_is_handed_over_to_an_autoscaler_only(stand: Stand) -> None:
+    stand.service(minReplicas=3)
+    await stand.look()
+    owned = {"manager": "inference-batcher", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    stand.cluster.objects[DEPLOYMENT]["metadata"]["managedFields"] = [owned]
+    stand.cluster.applied.clear()
+    stand.service()  # the default again, not what was
+    await stand.look()
+    assert {manager for _, manager in stand.cluster.applied} == {"inference-batcher"}
+    stand.cluster.objects[DEPLOYMENT]["spec"]["replicas"] = 3
+    stand.service(minReplicas=1, maxReplicas=5)
+    await stand.look()
+    handed = [manager for what, manager in stand.cluster.applied if what.endswith("Deployment")]
+    assert "inference-batcher-replicas" in handed
