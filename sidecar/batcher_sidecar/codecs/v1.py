@@ -57,7 +57,9 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TENSOR_OPENING = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[(\s*\[\s*\[)')
 _LEAVES = re.compile(r"\[(\d+)")
 _LARGE_BYTES: Final = 64 * 1024
-"""Rows of larger requests are passed on from where they lie, not copied."""
+"""Larger requests are tried as tensors first."""
+_LARGE_ROW_BYTES: Final = 4096
+"""Rows larger than this on average are passed on from where they lie, not copied."""
 
 Fields = tuple[tuple[str, bytes], ...]
 
@@ -173,7 +175,10 @@ class V1Codec:
         else:
             inner = [row for member in members for row in member.inner]
         end = b"]%b}" % _render(first.key[1])
-        if len(first.body) <= _LARGE_BYTES:
+        if (
+            len(first.body) <= _LARGE_ROW_BYTES
+            or sum(map(len, inner)) <= len(inner) * _LARGE_ROW_BYTES
+        ):
             return [b'{"instances":[' + b",".join(inner) + end]
         pieces: list[Piece] = [b'{"instances":[']
         for piece in inner:

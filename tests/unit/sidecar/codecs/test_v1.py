@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -290,6 +291,18 @@ def test_whatever_the_depth_of_the_stack_rows_are_taken_apart_or_left() -> None:
             request = CODEC.parse(b'{"instances":[%b]}' % rows)
             assert request.instances == 100
             deeper(50, functools.partial(join, [request], (0, 1)))
+
+
+@pytest.mark.parametrize("row_bytes", [10, 4095, 4096, 4097, 20_000, 70_000])
+@pytest.mark.parametrize("counts", [(1, 1), (1, 3), (3, 1, 2)])
+def test_rows_of_any_size_are_joined_in_order(row_bytes: int, counts: tuple[int, ...]) -> None:
+    numbers = itertools.count()
+    members = [
+        b",".join([b'"%0*d"' % (row_bytes - 2, next(numbers)) for _ in range(count)])
+        for count in counts
+    ]
+    requests = [CODEC.parse(b'{"instances":[%b],"id":7}' % rows) for rows in members]
+    assert join(requests) == b'{"instances":[%b],"id":7}' % b",".join(members)
 
 
 @pytest.mark.parametrize("row", [b"[1,2]", b"[[1,2]]"])
