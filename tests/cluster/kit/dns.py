@@ -67,7 +67,7 @@ def dns_manifests() -> list[Manifest]:
         },
     ]
     rbac = "rbac.authorization.k8s.io"
-    name = {"name": "inference-batcher:coredns"}
+    name = {"name": "coredns"}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
         {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": name, "rules": rules},
