@@ -66,6 +66,9 @@ def test_install_test_upgrade_uninstall_install(
         "readyReplicas"
     ] == 3  # fmt: skip
     nothing.test()
+    # The webhook's old pods serve on for some seconds, by the old values.
+    of_ours = {"labelSelector": OURS}
+    until(lambda: len(cluster.api.list("Pod", NAMESPACE, **of_ours)) == 4, "they end", 60.0)
     served.roll(1)
     until(lambda: len(served.pods()) == 1, "the old pod is gone", 60.0)
     (sidecar,) = [c for c in served.pod()["spec"]["containers"] if c["name"] == "agent"]

@@ -58,12 +58,11 @@ def test_evictions_one_by_one_lose_nothing(
     load = caller.load(evicted.url, callers=CALLERS)
     for pod in evicted.pods():
         until(lambda pod=pod: evict(cluster, pod), "the budget allows the eviction", 60.0)  # type: ignore[misc]
-    names = {pod["metadata"]["name"] for pod in evicted.pods()}
     evicted.wait()
     until(lambda: len(evicted.pods()) == 2, "the evicted pods are gone", 60.0)
     report = load.stop()
     all_right(report)
-    assert set(report.pods) >= names
+    assert len(report.pods) >= 3, report.pods  # both, and one that came instead
 
 
 def evict(cluster: Cluster, pod: Manifest) -> bool:

@@ -22,10 +22,13 @@ async def ask(url: str, bodies: list[Any], gap_s: float) -> list[dict[str, Any]]
 
         async def one(number: int, body: Any) -> dict[str, Any]:
             await asyncio.sleep(number * gap_s)
-            async with session.post(url, json=body) as response:
-                headers = {key.lower(): value for key, value in response.headers.items()}
-                text = await response.text()
-                return {"status": response.status, "headers": headers, "body": text}
+            try:
+                async with session.post(url, json=body) as response:
+                    headers = {key.lower(): value for key, value in response.headers.items()}
+                    text = await response.text()
+                    return {"status": response.status, "headers": headers, "body": text}
+            except aiohttp.ClientError as error:
+                return {"status": 0, "headers": {}, "body": repr(error)}
 
         return await asyncio.gather(*[one(number, body) for number, body in enumerate(bodies)])
 

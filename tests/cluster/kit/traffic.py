@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.apiserver.kit import Manifest, program_path
+from tests.apiserver.kit import Manifest, program_path, until
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.workloads import RESTRICTED
 
@@ -37,6 +37,7 @@ class Answer:
     """An answer to one request."""
 
     status: int
+    """0 if there was no answer: the body then says why."""
     headers: dict[str, str]
     """Their names in lower case."""
     body: str
@@ -94,7 +95,8 @@ class Caller:
         )  # fmt: skip
 
     def load(self, url: str, callers: int = 32, think_ms: float = 10.0, rows: int = 1) -> Load:
-        """Start many callers."""
+        """Start many callers, once the address leads somewhere."""
+        until(lambda: self.ask(url, {"instances": [0]})[0].status == 200, f"{url} answers", 30.0)
         command = ["python", "/app/load.py", "--url", url, "--callers", str(callers)]
         command += ["--think-ms", str(think_ms), "--rows", str(rows)]
         process = subprocess.Popen(
