@@ -35,7 +35,6 @@ CASES: Final[dict[str, Values]] = {
     "defaults": {},
     "standalone": {
         "mode": "standalone",
-        "crds": {"enabled": True},
         "storageInitializer": {"image": "registry.example/initializer:1"},
     },
     "openshift": {"uid": "", "sidecar": {"uid": ""}},

@@ -76,13 +76,20 @@ class Api:
 
         The other methods make a query of their further keywords: `dryRun="All"`.
         """
-        response = self._session.request(
-            method,
-            f"{self.url}{path}" + (f"?{urlencode(query)}" if query else ""),
-            data=None if body is None else json.dumps(body),
-            headers={"Content-Type": content_type},
-            timeout=_TIMEOUT_S,
-        )
+        end_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            response = self._session.request(
+                method,
+                f"{self.url}{path}" + (f"?{urlencode(query)}" if query else ""),
+                data=None if body is None else json.dumps(body),
+                headers={"Content-Type": content_type},
+                timeout=_TIMEOUT_S,
+            )
+            # While the storage of a kind is made, nothing is done, and the server says so.
+            initializing = response.status_code == 429 and "initializing" in response.text
+            if not initializing or time.monotonic() > end_s:
+                break
+            time.sleep(0.1)
         try:
             answer: Any = response.json()
         except ValueError:  # as of /readyz
