@@ -81,10 +81,14 @@ def create(cluster: Cluster, namespace: str, name: str, spec: Manifest) -> None:
 
 
 def containers(cluster: Cluster, namespace: str, component: str) -> dict[str, Manifest]:
-    """The containers of a component's only pod, by name."""
+    """The containers of a component's only pod by name, once it is ready.
+
+    KServe may call a service ready a moment before.
+    """
     labels = f"component={component},serving.kserve.io/inferenceservice=case"
+    where = ("-n", namespace, "-l", labels, "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod", *where, within_s=90)
     (pod,) = cluster.api.list("Pod", namespace, labelSelector=labels)
-    assert all(status["ready"] for status in pod["status"]["containerStatuses"])
     return {each["name"]: each for each in pod["spec"]["containers"]}
 
 
@@ -113,6 +117,7 @@ def test_the_sidecar_takes_over(
     assert ("agent" in found) and ("batcher" in found) is (name == "batcher")
 
     url = f"http://case-{component}.{namespace}.svc.cluster.local{PATH}"
+    until(lambda: caller.ask(url, {"instances": [0]})[0].status == 200, "it answers", 30.0)
     first, second = caller.ask(url, {"instances": ROWS}, {"instances": ROWS[:1]})
     assert (first.status, second.status) == (200, 200)
     assert first.json["batchId"] == second.json["batchId"]
@@ -145,6 +150,12 @@ def test_a_rollout_by_kserve_loses_nothing(
     load = caller.load(url, callers=16)
     for number in range(2):
         roll(cluster, namespace, str(number))
+    labels = "serving.kserve.io/inferenceservice=case"
+    until(
+        lambda: len(cluster.api.list("Pod", namespace, labelSelector=labels)) == 1,
+        "only the last pod is left",
+        60.0,
+    )
     report = load.stop()
     assert report.lost == {}, report
     assert report.right == report.sent, report
