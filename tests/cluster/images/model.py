@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A model server of the tests.")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--delay-ms", type=float, default=5.0, help="time a call takes")
-    arguments = parser.parse_args()
+    arguments, _ = parser.parse_known_args()  # KServe gives transformers more
     app = make_app(arguments.delay_ms)
     web.run_app(app, port=arguments.port, access_log=None, handle_signals=True)
 
