@@ -80,18 +80,17 @@ class SidecarPort:
         """Accept no more connections, and close those that are idle."""
         for server in self._servers:
             server.close()
-        self._close_idle(fresh=True)
+        for connection in list(self._connections):
+            connection.close_if_idle()
 
     def drain(self, *, active: bool) -> None:
-        """Begin or call off draining: windows end, idle connections close, answers say so."""
+        """Begin or call off draining: windows end, each answer is its connection's last.
+
+        Idle connections stay until `stop_listening`: a request may be on its way on any of them,
+        and its client could not know whether it was served.
+        """
         self.draining = active
         self._runtime.drain(active=active)
-        if active:
-            self._close_idle(fresh=False)
-
-    def _close_idle(self, *, fresh: bool) -> None:
-        for connection in list(self._connections):
-            connection.close_if_idle(fresh=fresh)
 
     def closed(self, connection: Flow) -> None:
         """Forget a connection."""

@@ -49,7 +49,6 @@ class Flow(asyncio.Protocol):
         self._stalled_bytes = 0  # still unwritten when last looked at
         self._unwritten_bytes = 0  # of the budget, for answers that the client does not take
         self._body_ends_s = 0.0
-        self._served = False  # a request has come
         self._head_begun = False  # part of a head has come, and the deadline is its own
         self._active_s = loop.time()  # when the last answer was complete
         self._settled = True  # reading, nothing half read, and only the idle deadline running
@@ -101,12 +100,9 @@ class Flow(asyncio.Protocol):
     def _busy(self) -> bool:
         return bool(self._requests or self._reader.buffer) or self._tunnel is not None
 
-    def close_if_idle(self, *, fresh: bool) -> None:
-        """Close where no answer is owed; ``fresh``: also where nothing has come yet.
-
-        Who has just connected is about to send a request, and could not send it again.
-        """
-        if not self._busy and not self._lingering and (fresh or self._served):
+    def close_if_idle(self) -> None:
+        """Close where no answer is owed."""
+        if not self._busy and not self._lingering:
             self.close()
 
     def allow_reading(self, *, allowed: bool) -> None:

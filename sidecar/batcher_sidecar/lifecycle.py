@@ -22,9 +22,9 @@ _log = logging.getLogger(__name__)
 class Lifecycle:
     """Whether we are ready or draining, and how the end comes.
 
-    A drain makes readiness fail, ends all windows and closes idle connections, but goes on
-    accepting: other machines learn of it late. It is quiet when for the quiet time of the settings
-    no request but probes has come.
+    A drain makes readiness fail, ends all windows and has each answer close its connection, but
+    goes on accepting: other machines learn of it late. It is quiet when for the quiet time of the
+    settings no request but probes has come.
     """
 
     def __init__(self, port: SidecarPort, probe: ModelProbe, settings: BatcherSettings) -> None:

@@ -120,7 +120,6 @@ class ClientConnection(Flow):
             self._known = (head, route)
         request = ClientRequest(self, head, route)
         self._requests.append(request)
-        self._served = True
         if isinstance(route, Batch):
             self._accept_candidate(request)
         elif isinstance(route, ForwardRoute):
