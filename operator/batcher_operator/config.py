@@ -1,13 +1,14 @@
 """The operator's configuration, from its command line and its environment."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, get_args
+from typing import Final, get_args
 
 from batcher_contract import FIELDS, __version__
-from batcher_contract.kinds import BadValueError, Kind, Number, Whole
+from batcher_contract.commandline import Parser, add_log_flags, reads
+from batcher_contract.kinds import Number, Whole
 from batcher_contract.settings import Mode
 
 __all__ = ["NAMESPACE_ENV", "OperatorConfig", "parse_args"]
@@ -77,11 +78,6 @@ class OperatorConfig:
     log_format: str = "text"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
 def parse_args(argv: Sequence[str], env: Mapping[str, str]) -> OperatorConfig:
     """The configuration that flags (without the program's name) and environment come to.
 
@@ -126,7 +122,7 @@ def parse_args(argv: Sequence[str], env: Mapping[str, str]) -> OperatorConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
         allow_abbrev=False,
         description="Keeps the certificates of batcher-webhook, and tells by Events what became "
@@ -148,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--storage-initializer-image", metavar="IMAGE",
         default="kserve/storage-initializer:v0.20.0",
         help="image that fetches models in standalone mode")  # fmt: skip
-    add("--sidecar-memory-limit", type=_reads(FIELDS["memory_limit"].kind), metavar="QUANTITY",
+    add("--sidecar-memory-limit", type=reads(FIELDS["memory_limit"].kind), metavar="QUANTITY",
         default="1Gi", help="the webhook's flag of that name, in standalone mode")  # fmt: skip
     add("--certificates", choices=("managed", "external"), default="managed",
         help="whether the operator makes them, or somebody else does, as cert-manager")  # fmt: skip
@@ -163,26 +159,14 @@ def _parser() -> argparse.ArgumentParser:
         ("--watch-check", _INTERVAL, 60.0,
          "seconds between comparisons of what is with what watch events brought"),
     ):  # fmt: skip
-        add(flag, type=_reads(kind), metavar="S", default=seconds, help=meaning)
+        add(flag, type=reads(kind), metavar="S", default=seconds, help=meaning)
     add("--sidecar-image", metavar="IMAGE", default="",
         help="image that the webhook injects, to tell outdated sidecars by")  # fmt: skip
     add("--host", metavar="HOST", default=None,
         help="address to listen on; without it every address family")  # fmt: skip
-    add("--health-port", type=_reads(_PORT), metavar="PORT", default=9084,
+    add("--health-port", type=reads(_PORT), metavar="PORT", default=9084,
         help="plain HTTP port for /livez, /readyz and /metrics")  # fmt: skip
     add("--kubeconfig", type=Path, metavar="FILE", default=None,
         help="how to reach the cluster; without it as a pod, else by KUBECONFIG")  # fmt: skip
-    for name in ("log_level", "log_format"):
-        add(f"--{name.replace('_', '-')}", choices=FIELDS[name].kind.metavar.split("|"),
-            default=FIELDS[name].default, help=FIELDS[name].meaning)  # fmt: skip
+    add_log_flags(parser)
     return parser
-
-
-def _reads(kind: Kind) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind.parse(text)
-        except BadValueError as error:
-            raise argparse.ArgumentTypeError(f'"{text}" {error}: give {kind.expected}') from None
-
-    return read

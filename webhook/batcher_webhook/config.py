@@ -1,13 +1,14 @@
 """The webhook's configuration, from its command line."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, get_args
+from typing import Final, get_args
 
 from batcher_contract import FIELDS, __version__
-from batcher_contract.kinds import BadValueError, Kind, Number, Whole
+from batcher_contract.commandline import Parser, add_log_flags, reads
+from batcher_contract.kinds import Number, Whole
 from batcher_contract.quantities import parse_quantity
 from batcher_contract.settings import Mode
 from batcher_webhook.inject import Sidecar
@@ -49,11 +50,6 @@ class WebhookConfig:
 
     log_level: str = "info"
     log_format: str = "text"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def parse_args(argv: Sequence[str]) -> WebhookConfig:
@@ -99,7 +95,7 @@ def parse_args(argv: Sequence[str]) -> WebhookConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
         allow_abbrev=False,
         description="Puts the batching sidecar into pods of KServe, and checks what "
@@ -115,15 +111,15 @@ def _parser() -> argparse.ArgumentParser:
         help="serving certificate with its chain, PEM")  # fmt: skip
     add("--tls-key-file", type=Path, required=True, metavar="FILE",
         help="its key, PEM, without a password")  # fmt: skip
-    add("--tls-poll", type=_reads(_POLL), metavar="S", default=1.0,
+    add("--tls-poll", type=reads(_POLL), metavar="S", default=1.0,
         help="seconds between looks at these files")  # fmt: skip
     add("--host", metavar="HOST", default=None,
         help="address to listen on; without it every address family")  # fmt: skip
-    add("--port", type=_reads(_PORT), metavar="PORT", default=10250,
+    add("--port", type=reads(_PORT), metavar="PORT", default=10250,
         help="HTTPS port for the API server")  # fmt: skip
-    add("--health-port", type=_reads(_PORT), metavar="PORT", default=9084,
+    add("--health-port", type=reads(_PORT), metavar="PORT", default=9084,
         help="plain HTTP port for /livez, /readyz and /metrics")  # fmt: skip
-    add("--shutdown-delay", type=_reads(_DELAY), metavar="S", default=5.0,
+    add("--shutdown-delay", type=reads(_DELAY), metavar="S", default=5.0,
         help="seconds to serve on, not ready, when told to end")  # fmt: skip
     add("--sidecar-image", required=True, metavar="IMAGE", type=_image,
         help="image of the sidecar that is injected")  # fmt: skip
@@ -134,27 +130,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--sidecar-uid", type=_uid, metavar="UID", default="65532",
         help="user it runs as; an empty text lets the platform choose (OpenShift)")  # fmt: skip
     for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit"):
-        add(f"--sidecar-{name.replace('_', '-')}", type=_reads(FIELDS[name].kind),
+        add(f"--sidecar-{name.replace('_', '-')}", type=reads(FIELDS[name].kind),
             metavar="QUANTITY", default=getattr(defaults, name),
             help=f"{FIELDS[name].meaning} where nobody sets one")  # fmt: skip
-    for name in ("log_level", "log_format"):
-        add(f"--{name.replace('_', '-')}", choices=FIELDS[name].kind.metavar.split("|"),
-            default=FIELDS[name].default, help=FIELDS[name].meaning)  # fmt: skip
+    add_log_flags(parser)
     return parser
 
 
-def _reads(kind: Kind) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind.parse(text)
-        except BadValueError as error:
-            raise argparse.ArgumentTypeError(f'"{text}" {error}: give {kind.expected}') from None
-
-    return read
-
-
 def _uid(text: str) -> int | None:
-    uid: int | None = _reads(_UID)(text) if text else None
+    uid: int | None = reads(_UID)(text) if text else None
     return uid
 
 

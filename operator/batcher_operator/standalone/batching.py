@@ -23,9 +23,7 @@ _SECTION: Final = {field.section: field for field in FIELDS.values() if field.se
 _TIMEOUT: Final = FIELDS["timeout_s"]
 _BY_SECTION: Final = {**_SECTION, "timeout": _TIMEOUT}
 _BY_KEY: Final = {field.annotation_key: field for field in FIELDS.values() if field.annotation}
-_OURS_TO_WRITE: Final = tuple(
-    FIELDS[name].annotation_key for name in ("decision", "settings_config_map")
-)
+_OURS_TO_WRITE: Final = tuple(key for key, field in _BY_KEY.items() if field.writer is not None)
 _MEMORY_SHARE: Final = 4  # of a sidecar's memory limit, which is what it takes for its queue
 
 
