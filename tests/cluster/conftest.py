@@ -1,20 +1,16 @@
 """Fixtures of the tests on a cluster; `make e2e` runs them."""
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from tests.cluster.kit.cluster import Cluster, running_cluster
 from tests.cluster.kit.images import image, load_images
-from tests.cluster.kit.product import Product, stand_in_for_kserve
+from tests.cluster.kit.product import Mode, Product, has_kserve
 from tests.cluster.kit.traffic import Caller
-from tests.cluster.kit.workloads import restricted_namespace
-
-_NUMBERS: Final = itertools.count(1)
+from tests.cluster.kit.workloads import clear_namespaces, restricted_namespace
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,26 +34,41 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def release(cluster: Cluster) -> Iterator[Product]:
     """What installs the product; it is gone in the end."""
-    stand_in_for_kserve(cluster)
+    clear_namespaces(cluster)
     product = Product(cluster)
+    product.prepare()
     yield product
-    if product.is_installed:
+    if product.mode:
         product.uninstall()
+    product.clear()
 
 
 @pytest.fixture
 def product(release: Product) -> Product:
-    """The product, installed."""
-    if not release.is_installed:
-        release.install()
+    """The product, installed beside KServe or what stands in for it."""
+    return installed(release, "kserve")
+
+
+@pytest.fixture
+def standalone(release: Product, cluster: Cluster) -> Product:
+    """The product, installed in standalone mode."""
+    if has_kserve(cluster):
+        pytest.skip("KServe runs the InferenceServices of this cluster")
+    return installed(release, "standalone")
+
+
+def installed(release: Product, mode: Mode) -> Product:
+    if release.mode and release.mode != mode:
+        release.uninstall()
+    if not release.mode:
+        release.install(mode)
     return release
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace that enforces the restricted Pod Security Standard."""
-    name = f"e2e-{next(_NUMBERS)}"
-    restricted_namespace(cluster, name)
+    name = restricted_namespace(cluster)
     yield name
     cluster.api.delete("Namespace", name)
 

@@ -19,7 +19,7 @@ OURS: Final = f"app.kubernetes.io/instance={RELEASE}"
 @pytest.fixture
 def nothing(release: Product, cluster: Cluster) -> Product:
     """The product, not installed."""
-    if release.is_installed:
+    if release.mode:
         release.uninstall()
     until(lambda: left_of_the_release(cluster) == [], "nothing is left of the release", 90.0)
     return release

@@ -18,7 +18,9 @@ import aiohttp
 
 async def ask(url: str, bodies: list[Any], gap_s: float) -> list[dict[str, Any]]:
     """The answers, in the order of the requests."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+    # A connection to a Service that is new may be lost: better another one soon.
+    timeout = aiohttp.ClientTimeout(total=60, sock_connect=5)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
 
         async def one(number: int, body: Any) -> dict[str, Any]:
             await asyncio.sleep(number * gap_s)
@@ -27,7 +29,7 @@ async def ask(url: str, bodies: list[Any], gap_s: float) -> list[dict[str, Any]]
                     headers = {key.lower(): value for key, value in response.headers.items()}
                     text = await response.text()
                     return {"status": response.status, "headers": headers, "body": text}
-            except aiohttp.ClientError as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 return {"status": 0, "headers": {}, "body": repr(error)}
 
         return await asyncio.gather(*[one(number, body) for number, body in enumerate(bodies)])

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,16 +29,20 @@ class Daemons:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
-        with (self._logs / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*self._prefix, *command],
-                cwd=self._logs,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        (self._folder / name).write_text(f"{process.pid} {_born(process.pid)}")
+        log, append = str(self._logs / f"{name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # Not a Popen, which asks to be waited for by the process that made it.
+        pid = os.posix_spawnp(
+            "env",
+            ["env", f"--chdir={self._logs}", *self._prefix, *command],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, append, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        (self._folder / name).write_text(f"{pid} {_born(pid)}")
 
     def is_running(self, name: str) -> bool:
         return self._find(name) is not None

@@ -22,7 +22,6 @@ DNS_IP: Final = "10.96.0.10"
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _CGROUP: Final = "inference-batcher"
 _NETWORK: Final = "inference-batcher-pods"
-_SYNC_S: Final = 1.0
 _START_S: Final = 30.0
 _NOTE: Final = "made-elsewhere"
 _CNI_CACHE: Final = Path("/var/lib/cni/results")
@@ -139,7 +138,6 @@ class Node:
             "failSwapOn": False,
             "localStorageCapacityIsolation": False,
             "oomScoreAdj": 0,
-            "syncFrequency": f"{_SYNC_S}s",
             "nodeStatusUpdateFrequency": "5s",
             "podLogsDir": str(self._state / "pod-logs"),
             "volumePluginDir": str(self._state / "volume-plugins"),

@@ -1,76 +1,120 @@
-"""The product as a user installs it."""
+"""The product as a user installs it, in either of its modes."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION
-from tests.apiserver.kit import ROOT, documents
+from tests.apiserver.kit import ROOT, Manifest, StartError, documents, until
 from tests.cluster.kit.cluster import Cluster
+from tests.cluster.kit.images import image
 
-__all__ = ["NAMESPACE", "RELEASE", "Product", "has_kserve", "stand_in_for_kserve"]
+__all__ = ["NAMESPACE", "RELEASE", "Mode", "Product", "has_kserve"]
 
 NAMESPACE: Final = "inference-batcher"
 RELEASE: Final = "inference-batcher"
+Mode = Literal["kserve", "standalone"]
 _CHART: Final = ROOT / "charts" / "inference-batcher"
-_CRD: Final = ROOT / "tests" / "apiserver" / "kit" / "inferenceservice-crd.yaml"
-_STAND_IN: Final = "nothing.serving.kserve.io"
+_KSERVE_CRD: Final = ROOT / "tests" / "apiserver" / "kit" / "inferenceservice-crd.yaml"
+_STAND_IN: Final = {"inference-batcher.test/stand-in": "true"}
+_OURS: Final = "app.kubernetes.io/name=inference-batcher"
+_NOWHERE: Final = "nothing.serving.kserve.io"
 _WAIT: Final = ("--wait", "--timeout=180s")
 
 
 class Product:
-    """The release of the chart."""
+    """The release of the chart; there is at most one."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self.is_installed = False
+        self.mode: Mode | None = None
+        """The mode it is installed in, or None where it is not installed."""
 
-    def install(self, **values: Any) -> str:
+    def prepare(self) -> None:
+        """Clear away what an interrupted run has left; raises StartError on a cluster of others."""
+        listed = self._cluster.helm("list", "-A", "--all", "-o", "json", "--filter", f"^{RELEASE}$")
+        if not json.loads(listed):
+            return
+        if self._cluster.load is None:
+            raise StartError(f"this cluster has a release {RELEASE} already: uninstall it first")
+        self.uninstall()
+        self.clear()
+
+    def install(self, mode: Mode = "kserve", **values: Any) -> str:
         """`helm install --wait`, into a namespace that enforces the restricted standard."""
+        self.clear(keep=mode)
+        if mode == "kserve" and not has_kserve(self._cluster):
+            _stand_in_for_kserve(self._cluster)
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         meta = {"name": NAMESPACE, "labels": labels}
         self._cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-        out = self._helm("install", RELEASE, str(_CHART), *self._values(values), *_WAIT)
-        self.is_installed = True
-        return out
+        self.mode = mode
+        return self._helm("install", RELEASE, str(_CHART), *self._values(values), *_WAIT)
 
     def upgrade(self, **values: Any) -> str:
         """`helm upgrade --wait`."""
         return self._helm("upgrade", RELEASE, str(_CHART), *self._values(values), *_WAIT)
 
     def uninstall(self) -> None:
-        """`helm uninstall --wait`."""
+        """`helm uninstall --wait`; what the chart keeps stays."""
         self._helm("uninstall", RELEASE, *_WAIT)
-        self.is_installed = False
+        self.mode = None
 
     def test(self) -> str:
         """`helm test`."""
         return self._helm("test", RELEASE, "--timeout=60s")
 
+    def clear(self, keep: Mode | None = None) -> None:
+        """Delete the definitions that are ours or the stand-in's, but not those of the mode kept.
+
+        InferenceServices of theirs go with them.
+        """
+        api = self._cluster.api
+        stand_in = ",".join(f"{key}={value}" for key, value in _STAND_IN.items())
+        if keep != "kserve":
+            for kind in ("MutatingWebhookConfiguration", "CustomResourceDefinition"):
+                self._delete(kind, stand_in)
+        if keep != "standalone":
+            self._delete("CustomResourceDefinition", _OURS)
+        until(
+            lambda: all(
+                crd["metadata"].get("deletionTimestamp") is None
+                for crd in api.list("CustomResourceDefinition")
+            ),
+            "definitions that are deleted are gone",
+            60.0,
+        )
+
+    def _delete(self, kind: str, labels: str) -> None:
+        for each in self._cluster.api.list(kind, labelSelector=labels):
+            self._cluster.api.delete(kind, each["metadata"]["name"])
+
     def _helm(self, *args: str) -> str:
         return self._cluster.helm(*args, "--namespace", NAMESPACE)
 
     def _values(self, values: dict[str, Any]) -> list[str]:
-        image = {"registry": self._cluster.registry}
-        given = {"image": image, **values}
+        given = {"image": {"registry": self._cluster.registry}, "mode": self.mode, **values}
+        if self.mode == "standalone":
+            resources = {"requests": {"cpu": "100m", "memory": "256Mi"}}
+            sklearn = {"image": image(self._cluster, "sklearn"), "resources": resources}
+            given = {
+                "crds": {"enabled": True},
+                "servingRuntimes": {"sklearn": sklearn},
+                "storageInitializer": {"image": image(self._cluster, "storage")},
+                **given,
+            }
         return [f"--set-json={key}={json.dumps(value)}" for key, value in given.items()]
 
 
 def has_kserve(cluster: Cluster) -> bool:
     """Whether KServe itself is there, with a webhook that applies to pods."""
     found = cluster.api.find("MutatingWebhookConfiguration", KSERVE_WEBHOOK_CONFIGURATION)
-    return bool(found and found["webhooks"][0]["name"] != _STAND_IN)
+    return bool(found and found["webhooks"][0]["name"] != _NOWHERE)
 
 
-def stand_in_for_kserve(cluster: Cluster) -> None:
-    """Where there is no KServe, have what the product asks for of it: its kind and its webhook.
-
-    The webhook's configuration applies to nothing.
-    """
-    if has_kserve(cluster):
-        return
-    cluster.apply(*documents(_CRD.read_text()))
-    nowhere = {
-        "name": _STAND_IN,
+def _stand_in_for_kserve(cluster: Cluster) -> None:
+    """Have what the product asks for of KServe: its kind and its webhook, which has no pods."""
+    nowhere: Manifest = {
+        "name": _NOWHERE,
         "admissionReviewVersions": ["v1"],
         "clientConfig": {"service": {"name": "none", "namespace": "default"}},
         "failurePolicy": "Ignore",
@@ -85,11 +129,13 @@ def stand_in_for_kserve(cluster: Cluster) -> None:
             }
         ],
     }
-    cluster.apply(
-        {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": KSERVE_WEBHOOK_CONFIGURATION},
-            "webhooks": [nowhere],
-        }
-    )
+    configuration: Manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": KSERVE_WEBHOOK_CONFIGURATION},
+        "webhooks": [nowhere],
+    }
+    manifests = [*documents(_KSERVE_CRD.read_text()), configuration]
+    for manifest in manifests:
+        manifest["metadata"].setdefault("labels", {}).update(_STAND_IN)
+    cluster.apply(*manifests)
