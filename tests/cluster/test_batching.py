@@ -6,12 +6,11 @@ from typing import Final
 from batcher_contract.names import BATCH_SIZE_HEADER
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.images import image
+from tests.cluster.kit.iris import SETOSA, VIRGINICA, training
 from tests.cluster.kit.product import Product
 from tests.cluster.kit.traffic import Caller
 from tests.cluster.kit.workloads import Workload
 
-SETOSA: Final = [5.1, 3.5, 1.4, 0.2]
-VIRGINICA: Final = [6.3, 3.3, 6.0, 2.5]
 SIZE: Final = BATCH_SIZE_HEADER.lower()
 
 
@@ -23,10 +22,14 @@ def test_kserves_model_server_is_batched(
         namespace,
         "iris",
         image(cluster, "sklearn"),
-        args=("--model-name=m",),
+        args=("--model_name=m", "--model_dir=/models"),
         batch_size=32,
         latency_ms=2000,
     )
+    pod = iris.manifests[0]["spec"]["template"]["spec"]
+    pod["initContainers"] = [training(cluster, "models")]
+    pod["volumes"] = [{"name": "models", "emptyDir": {}}]
+    pod["containers"][0]["volumeMounts"] = [{"name": "models", "mountPath": "/models"}]
     iris.start()
     pod = iris.pod()
     assert [status["ready"] for status in pod["status"]["containerStatuses"]] == [True, True]
