@@ -1,19 +1,14 @@
 """From nothing to a release that works, through its changes, to nothing."""
 
-import json
-from typing import Final
-
 import pytest
 
-from batcher_contract.names import ANNOTATION_PREFIX, WEBHOOK_CONFIGURATION
+from batcher_contract.names import ANNOTATION_PREFIX
 from tests.apiserver.kit import until
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.images import image
-from tests.cluster.kit.product import NAMESPACE, RELEASE, Product
+from tests.cluster.kit.product import NAMESPACE, OF_THE_RELEASE, RELEASE, Product
 from tests.cluster.kit.traffic import Caller
 from tests.cluster.kit.workloads import Workload
-
-OURS: Final = f"app.kubernetes.io/instance={RELEASE}"
 
 
 @pytest.fixture
@@ -21,39 +16,15 @@ def nothing(release: Product, cluster: Cluster) -> Product:
     """The product, not installed."""
     if release.mode:
         release.uninstall()
-    until(lambda: left_of_the_release(cluster) == [], "nothing is left of the release", 90.0)
+    until(lambda: release.left() == [], "nothing is left of the release", 90.0)
     return release
-
-
-def left_of_the_release(cluster: Cluster) -> list[str]:
-    """Every object of the cluster that the release made, or that is named like it."""
-    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    # Events tell of what was; nodes may be called anything.
-    kinds = [kind for kind in kinds if not kind.startswith(("events", "nodes", "csinodes"))]
-    out = cluster.kubectl("get", ",".join(kinds), "-A", "-o", "json", "-l", OURS, within_s=120)
-    found = [f"{o['kind']}/{o['metadata']['name']}" for o in json.loads(out)["items"]]
-    found += [
-        f"{kind}/{WEBHOOK_CONFIGURATION}"
-        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
-        if cluster.api.find(kind, WEBHOOK_CONFIGURATION)
-    ]
-    for kind in ("ClusterRole", "ClusterRoleBinding"):
-        names = [o["metadata"]["name"] for o in cluster.api.list(kind)]
-        found += [f"{kind}/{name}" for name in names if name.startswith(RELEASE)]
-    found += [
-        f"{kind}/{o['metadata']['name']}"
-        for kind in ("Secret", "ConfigMap", "ServiceAccount", "Lease", "Pod")
-        for o in cluster.api.list(kind, NAMESPACE)
-        if o["metadata"]["name"] not in ("default", "kube-root-ca.crt")
-    ]
-    return found
 
 
 def test_install_test_upgrade_uninstall_install(
     nothing: Product, cluster: Cluster, namespace: str, caller: Caller
 ) -> None:
     nothing.install()
-    for pod in cluster.api.list("Pod", NAMESPACE, labelSelector=OURS):
+    for pod in cluster.api.list("Pod", NAMESPACE, labelSelector=OF_THE_RELEASE):
         assert all(c["ready"] for c in pod["status"]["containerStatuses"])
     assert "Phase:          Succeeded" in nothing.test()
 
@@ -67,7 +38,7 @@ def test_install_test_upgrade_uninstall_install(
     ] == 3  # fmt: skip
     nothing.test()
     # The webhook's old pods serve on for some seconds, by the old values.
-    of_ours = {"labelSelector": OURS}
+    of_ours = {"labelSelector": OF_THE_RELEASE}
     until(lambda: len(cluster.api.list("Pod", NAMESPACE, **of_ours)) == 4, "they end", 60.0)
     served.roll(1)
     until(lambda: len(served.pods()) == 1, "the old pod is gone", 60.0)
@@ -75,12 +46,11 @@ def test_install_test_upgrade_uninstall_install(
     assert sidecar["resources"]["limits"]["memory"] == "512Mi"
 
     nothing.uninstall()
-    until(lambda: left_of_the_release(cluster) == [], "nothing is left of the release", 90.0)
+    until(lambda: nothing.left() == [], "nothing is left of the release", 90.0)
     (answer,) = caller.ask(served.url, {"instances": [1, 2]})
     assert (answer.status, answer.json["predictions"]) == (200, [1, 2])
     report = load.stop()
-    assert report.lost == {}, report
-    assert report.right == report.sent, report
+    report.check_all_right()
 
     nothing.install()
     assert "Phase:          Succeeded" in nothing.test()

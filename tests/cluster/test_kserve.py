@@ -161,8 +161,7 @@ def test_a_rollout_by_kserve_loses_nothing(
         60.0,
     )
     report = load.stop()
-    assert report.lost == {}, report
-    assert report.right == report.sent, report
+    report.check_all_right()
     assert report.without_sidecar == 0
     assert len(report.pods) == 3
 

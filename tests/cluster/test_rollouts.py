@@ -6,18 +6,11 @@ from tests.apiserver.kit import ApiError, Manifest, until
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.images import image
 from tests.cluster.kit.product import Product
-from tests.cluster.kit.traffic import Caller, Report
+from tests.cluster.kit.traffic import Caller
 from tests.cluster.kit.workloads import Workload
 
 AT_LEAST: Final = 50_000
 CALLERS: Final = 64
-
-
-def all_right(report: Report) -> None:
-    """No request failed, and none got another's answer."""
-    assert report.lost == {}, report
-    assert report.statuses == {"200": report.sent}, report
-    assert report.right == report.sent, report
 
 
 def test_rolling_updates_and_scaling_lose_nothing(
@@ -31,9 +24,9 @@ def test_rolling_updates_and_scaling_lose_nothing(
         rolled.roll(number)
     rolled.scale(1)
     rolled.scale(3)
+    load.wait_for(AT_LEAST)
     report = load.stop()
-    all_right(report)
-    assert report.sent >= AT_LEAST, report
+    report.check_all_right()
     assert report.without_sidecar == 0
     assert report.batched > report.sent / 2
     generations = {name.rpartition("-")[0] for name in report.pods}
@@ -61,7 +54,7 @@ def test_evictions_one_by_one_lose_nothing(
     evicted.wait()
     until(lambda: len(evicted.pods()) == 2, "the evicted pods are gone", 60.0)
     report = load.stop()
-    all_right(report)
+    report.check_all_right()
     assert len(report.pods) >= 3, report.pods  # both, and one that came instead
 
 

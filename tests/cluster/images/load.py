@@ -4,7 +4,8 @@
 
 A caller keeps its connection as long as the server does. Every row is sent once in all, and every
 answer is held against what was sent: the model must answer each row with itself. Nothing is sent
-twice. Prints one JSON object (see `Result`).
+twice. Prints how many requests were sent at every second, and in the end one JSON object (see
+`Result`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 20
 CONNECT_S = 5.0
+TELL_EVERY_S = 1.0
 
 
 @dataclass
@@ -132,6 +134,7 @@ class Load:
         loop = asyncio.get_running_loop()
         loop.add_reader(0, self.stop.set)
         loop.call_later(self.arguments.seconds, self.stop.set)
+        self._tell()
         async with asyncio.TaskGroup() as group:
             for number in range(self.arguments.callers):
                 group.create_task(self._call(number))
@@ -139,6 +142,12 @@ class Load:
         result.statuses, result.lost = dict(self.statuses), dict(self.lost)
         result.pods, result.seconds = dict(self.pods), time.perf_counter() - self.begun_s
         return result
+
+    def _tell(self) -> None:
+        sys.stdout.write(json.dumps({"sent": self.result.sent}) + "\n")
+        sys.stdout.flush()
+        if not self.stop.is_set():
+            asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell)
 
     async def _call(self, caller: int) -> None:
         connection: Connection | None = None

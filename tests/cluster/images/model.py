@@ -4,7 +4,8 @@
 
 `X-Pod` names the pod, `X-Rows` the rows that the model was given at once. `POST /hang` hangs the
 whole process for good, as a deadlock would; SIGTERM then ends it at once. What is posted to
-`/events` can be read there, for KServe's logger.
+`/events` can be read there, for KServe's logger. With `--linger-s 5` it serves on for so long after
+SIGTERM and closes each connection with its answer, so that it loses nothing without a sidecar.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from aiohttp import web
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def make_app(delay_ms: float) -> web.Application:
+def make_app(delay_ms: float, ending: asyncio.Event) -> web.Application:
     """The server."""
     pod = os.environ.get("HOSTNAME", "")
     events: list[dict[str, Any]] = []
+
+    async def close_at_the_end(_: web.Request, response: web.StreamResponse) -> None:
+        if ending.is_set():
+            response.force_close()
+            response.headers["Connection"] = "close"  # not yet told of
 
     async def predict(request: web.Request) -> web.Response:
         rows = json.loads(await request.read())["instances"]
@@ -50,6 +56,7 @@ def make_app(delay_ms: float) -> web.Application:
         return web.json_response({})
 
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
+    app.on_response_prepare.append(close_at_the_end)
     app.router.add_post("/v1/models/{model}:predict", predict)
     app.router.add_get("/v1/models/{model}", ready)
     app.router.add_post("/hang", hang)
@@ -64,14 +71,26 @@ def hang_for_good() -> None:
     time.sleep(3600)
 
 
+async def serve(port: int, delay_ms: float, linger_s: float) -> None:
+    """Serve until SIGTERM, and so long after it."""
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    runner = web.AppRunner(make_app(delay_ms, ending), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    await ending.wait()
+    await asyncio.sleep(linger_s)
+    await runner.cleanup()
+
+
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="A model server of the tests.")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--delay-ms", type=float, default=5.0, help="time a call takes")
+    parser.add_argument("--linger-s", type=float, default=0.0, help="serve on after SIGTERM")
     arguments, _ = parser.parse_known_args()  # KServe gives transformers more
-    app = make_app(arguments.delay_ms)
-    web.run_app(app, port=arguments.port, access_log=None, handle_signals=True)
+    asyncio.run(serve(arguments.port, arguments.delay_ms, arguments.linger_s))
 
 
 if __name__ == "__main__":

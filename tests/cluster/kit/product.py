@@ -3,20 +3,24 @@
 import json
 from typing import Any, Final, Literal
 
-from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION
+from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION, WEBHOOK_CONFIGURATION
 from tests.apiserver.kit import ROOT, Manifest, StartError, documents, until
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.images import image
 
-__all__ = ["NAMESPACE", "RELEASE", "Mode", "Product", "has_kserve"]
+__all__ = ["NAMESPACE", "OF_THE_RELEASE", "RELEASE", "Mode", "Product", "has_kserve"]
 
 NAMESPACE: Final = "inference-batcher"
 RELEASE: Final = "inference-batcher"
 Mode = Literal["kserve", "standalone"]
+OF_THE_RELEASE: Final = f"app.kubernetes.io/instance={RELEASE}"
+"""The label of all objects of the release."""
+
 _CHART: Final = ROOT / "charts" / "inference-batcher"
 _KSERVE_CRD: Final = ROOT / "tests" / "apiserver" / "kit" / "inferenceservice-crd.yaml"
 _STAND_IN: Final = {"inference-batcher.test/stand-in": "true"}
 _OURS: Final = "app.kubernetes.io/name=inference-batcher"
+_KEPT: Final = ("CustomResourceDefinition", "ClusterServingRuntime")
 _NOWHERE: Final = "nothing.serving.kserve.io"
 _WAIT: Final = ("--wait", "--timeout=180s")
 
@@ -62,6 +66,61 @@ class Product:
     def test(self) -> str:
         """`helm test`."""
         return self._helm("test", RELEASE, "--timeout=60s")
+
+    def pods(self) -> list[Manifest]:
+        """Its pods, those that are about to end included."""
+        return self._cluster.api.list("Pod", NAMESPACE, labelSelector=OF_THE_RELEASE)
+
+    def delete_pods(self) -> None:
+        """Delete all of its pods as a failing node would; others come in their place."""
+        for pod in self.pods():
+            self._cluster.api.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+
+    def scale_webhook(self, replicas: int) -> None:
+        """Have so many pods of the webhook, and wait until they are ready, or gone."""
+        name = f"{RELEASE}-webhook"
+        body = {"spec": {"replicas": replicas}}
+        self._cluster.api.patch("Deployment", name, NAMESPACE, body)
+        which = (f"deployment/{name}", "-n", NAMESPACE, "--timeout=90s")
+        self._cluster.kubectl("rollout", "status", *which, within_s=120)
+        labels = f"{OF_THE_RELEASE},app.kubernetes.io/component=webhook"
+        until(
+            lambda: len(self._cluster.api.list("Pod", NAMESPACE, labelSelector=labels)) == replicas,
+            f"{replicas} webhook pods",
+            60.0,
+        )
+
+    def left(self) -> list[str]:
+        """Every object of the cluster that the release made, or that is named like it.
+
+        Without what the chart says it keeps.
+        """
+        api = self._cluster.api
+        kinds = self._cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+        # Events tell of what was; nodes may be called anything.
+        kinds = [kind for kind in kinds if not kind.startswith(("events", "nodes", "csinodes"))]
+        of_ours = ("-A", "-o", "json", "-l", OF_THE_RELEASE)
+        out = self._cluster.kubectl("get", ",".join(kinds), *of_ours, within_s=120)
+        found = [
+            f"{each['kind']}/{each['metadata']['name']}"
+            for each in json.loads(out)["items"]
+            if each["kind"] not in _KEPT
+        ]
+        found += [
+            f"{kind}/{WEBHOOK_CONFIGURATION}"
+            for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+            if api.find(kind, WEBHOOK_CONFIGURATION)
+        ]
+        for kind in ("ClusterRole", "ClusterRoleBinding"):
+            names = [each["metadata"]["name"] for each in api.list(kind)]
+            found += [f"{kind}/{name}" for name in names if name.startswith(RELEASE)]
+        found += [
+            f"{kind}/{each['metadata']['name']}"
+            for kind in ("Secret", "ConfigMap", "ServiceAccount", "Lease", "Pod")
+            for each in api.list(kind, NAMESPACE)
+            if each["metadata"]["name"] not in ("default", "kube-root-ca.crt")
+        ]
+        return found
 
     def clear(self, keep: Mode | None = None) -> None:
         """Delete the definitions that are ours or the stand-in's, but not those of the mode kept.

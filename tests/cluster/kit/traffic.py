@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,12 @@ class Report:
     seconds: float
     examples: list[str]
 
+    def check_all_right(self) -> None:
+        """Fail the test if a request was lost, failed, or got another's answer."""
+        assert self.lost == {}, self
+        assert self.statuses == {"200": self.sent}, self
+        assert self.right == self.sent, self
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -46,24 +53,49 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def queued_ms(self) -> float:
+        """How long the request waited for others."""
+        timing = self.headers["server-timing"]
+        return float(timing.partition("queue;dur=")[2].partition(",")[0])
+
 
 class Load:
     """Callers at work."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self._out = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=self._out, text=True
+        )
+
+    def wait_for(self, requests: int, within_s: float = 240.0) -> None:
+        """Wait until so many were sent in all."""
+        until(lambda: self._sent() >= requests, f"{requests} requests were sent", within_s)
+
+    def _sent(self) -> int:
+        assert self._process.poll() is None, self._lines()
+        lines = self._lines()
+        return int(json.loads(lines[-1])["sent"]) if lines else 0
+
+    def _lines(self) -> list[str]:
+        self._out.seek(0)
+        return [line for line in self._out.read().splitlines(keepends=True) if line[-1] == "\n"]
 
     def stop(self) -> Report:
         """Have them end with the requests that they have sent; what became of all."""
-        out, _ = self._process.communicate(timeout=_END_S)
-        assert self._process.returncode == 0, out
-        return Report(**json.loads(out.splitlines()[-1]))
+        self._process.communicate(timeout=_END_S)
+        lines = self._lines()
+        self._out.close()
+        assert self._process.returncode == 0, lines
+        return Report(**json.loads(lines[-1]))
 
     def abort(self) -> None:
         """End them in whatever state, if they still run."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate(timeout=_END_S)
+        self._out.close()
 
 
 class Caller:
@@ -99,17 +131,8 @@ class Caller:
         until(lambda: self.ask(url, {"instances": [0]})[0].status == 200, f"{url} answers", 30.0)
         command = ["python", "/app/load.py", "--url", url, "--callers", str(callers)]
         command += ["--think-ms", str(think_ms), "--rows", str(rows)]
-        process = subprocess.Popen(
-            [
-                *(program_path("kubectl"), "exec", "-i", "-n", self._namespace, "caller", "--"),
-                *command,
-            ],
-            env=self._cluster.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        load = Load(process)
+        inside = (program_path("kubectl"), "exec", "-i", "-n", self._namespace, "caller", "--")
+        load = Load([*inside, *command], self._cluster.env)
         self._loads.append(load)
         return load
 

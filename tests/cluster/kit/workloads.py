@@ -1,9 +1,10 @@
 """Model servers with a batcher: in pods of KServe's shape, and as InferenceServices."""
 
+import json
 import secrets
 from typing import Any, Final
 
-from batcher_contract.names import ANNOTATION_PREFIX
+from batcher_contract.names import ANNOTATION_PREFIX, SETTINGS_FILE
 from tests.apiserver.kit import Manifest, until
 from tests.cluster.kit.cluster import Cluster
 
@@ -227,6 +228,19 @@ class InferenceService(Deployed):
         keys = {f"{ANNOTATION_PREFIX}{k.replace('_', '-')}": v for k, v in annotations.items()}
         body = {"metadata": {"annotations": keys}}
         self.cluster.api.patch("InferenceService", self.name, self.namespace, body)
+
+    def events(self) -> dict[str, str]:
+        """The Events about it: the last message of each reason."""
+        about = f"involvedObject.kind=InferenceService,involvedObject.name={self.name}"
+        found = self.cluster.api.list("Event", self.namespace, fieldSelector=about)
+        return {each["reason"]: each["message"] for each in found}
+
+    def settings(self) -> dict[str, str]:
+        """The file of settings that its sidecars are given."""
+        name = f"{self.deployment}-batcher"
+        data = self.cluster.api.get("ConfigMap", name, self.namespace)["data"]
+        given: dict[str, str] = json.loads(data[SETTINGS_FILE])
+        return given
 
     def roll(self, number: int) -> None:
         """Replace all pods; waits for the last."""
