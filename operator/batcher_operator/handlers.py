@@ -12,6 +12,7 @@ import kopf
 
 from batcher_contract.names import SERVICE_LABEL
 from batcher_operator.memory import Kind, Memory
+from batcher_operator.standalone.failures import has_failed
 from batcher_operator.standalone.workload import MANAGED_BY
 from batcher_operator.views import Key
 from batcher_operator.workloads import Workloads, key_of_owned
@@ -53,7 +54,10 @@ def build_registry(
             gone = event["type"] == "DELETED"
             key = memory.take(kind, event["object"], gone)
             look_at((key,))
-            if workloads is not None and kind == "InferenceService":
+            if workloads is None:
+                return
+            # Pods that come up are seen in their Deployments.
+            if kind == "InferenceService" or (not gone and has_failed(event["object"])):
                 workloads.look_at((key,))
 
     watch("InferenceService", GROUP, VERSION, PLURAL)

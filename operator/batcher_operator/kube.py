@@ -116,10 +116,13 @@ class Kube:
             if error.status not in (404, 409):
                 raise
 
-    async def list_items(self, path: str) -> list[dict[str, Any]]:
-        """The objects of a collection; none where there is no such kind. Raises OSError."""
+    async def list_items(self, path: str, labels: str = "") -> list[dict[str, Any]]:
+        """The objects of a collection, or those that a selector of labels fits.
+
+        None where there is no such kind. Raises OSError.
+        """
         items: list[dict[str, Any]] = []
-        query = {"limit": str(_PAGE)}
+        query = {"limit": str(_PAGE), "labelSelector": labels}
         while True:
             try:
                 page = await self._call("GET", path, query=query)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final, NoReturn, Protocol
 
 from batcher_contract.names import SERVICE_LABEL, SETTINGS_FILE
@@ -16,9 +17,10 @@ from batcher_contract.standalone import COMPONENTS
 from batcher_operator.kube import Conflict, Refused
 from batcher_operator.reconcile import Notice
 from batcher_operator.standalone.credentials import read_account, read_secret
+from batcher_operator.standalone.failures import Failure, failures_of
 from batcher_operator.standalone.runtimes import Runtime, read_runtime
 from batcher_operator.standalone.scaling import replicas_to_hand_over
-from batcher_operator.standalone.status import Observed, is_rolled_out, status_of
+from batcher_operator.standalone.status import Observed, is_rolled_out, is_up, status_of
 from batcher_operator.standalone.workload import (
     MANAGED_BY,
     Found,
@@ -68,8 +70,11 @@ class Store(Protocol):
     async def delete(self, path: str, uid: str) -> None:
         """Delete an object if it is still the one of this uid."""
 
-    async def list_items(self, path: str) -> list[Object]:
-        """The objects of a collection; none where there is no such kind."""
+    async def list_items(self, path: str, labels: str = "") -> list[Object]:
+        """The objects of a collection, or those that a selector of labels fits.
+
+        None where there is no such kind.
+        """
 
 
 class Workloads:
@@ -140,11 +145,12 @@ class Workloads:
         for unwanted in workload.unwanted:
             await self._delete(key, service, unwanted)
         observed = await self._observe(key, troubles)
+        observed = replace(observed, failures=await self._failures(key, observed))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         status = status_of(service, workload, observed, now)
         if service.get("status") != status:
             await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
-        self._tell(key, notices_of(workload, troubles))
+        self._tell(key, notices_of(workload, troubles, observed.failures))
 
     async def _find(self, key: Key, service: Object) -> Found:
         """What the InferenceService refers to."""
@@ -242,8 +248,21 @@ class Workloads:
                 services.append(name)
         return Observed(deployments=deployments, services=services, troubles=troubles)
 
+    async def _failures(self, key: Key, observed: Observed) -> Mapping[str, Failure]:
+        """Why pods are not ready, by component, where a Deployment is not up."""
+        down = [name for name, found in observed.deployments.items() if not is_up(found)]
+        if not down:
+            return {}
+        pods = await self._store.list_items(
+            f"/api/v1/namespaces/{key.namespace}/pods", f"{SERVICE_LABEL}={key.name}"
+        )
+        found = failures_of(pods)
+        return {each: why for each, why in found.items() if component_name(key.name, each) in down}
 
-def notices_of(workload: Workload, troubles: Mapping[str, str]) -> tuple[Notice, ...]:
+
+def notices_of(
+    workload: Workload, troubles: Mapping[str, str], failures: Mapping[str, Failure]
+) -> tuple[Notice, ...]:
     """What there is to say about a workload."""
     found = [Notice("Warning", "InvalidSpec", str(fault)) for fault in workload.faults]
     found += [
@@ -252,6 +271,12 @@ def notices_of(workload: Workload, troubles: Mapping[str, str]) -> tuple[Notice,
     ]
     found += [Notice("Warning", "NotHonoured", warning) for warning in workload.warnings]
     found += [Notice("Warning", "ApplyFailed", trouble) for trouble in troubles.values()]
+    for component, failure in failures.items():
+        message = f"pods of spec.{component} are not ready: {failure.message}"
+        if failure.reason == "ModelLoadFailed":
+            found.append(Notice("Warning", "ModelLoadFailed", message))
+        else:
+            found.append(Notice("Warning", "ContainerFailed", message))
     return tuple(found)
 
 

@@ -9,10 +9,11 @@ from typing import Any, Final, Literal
 
 from batcher_contract import Fault
 from batcher_contract.standalone import COMPONENTS
+from batcher_operator.standalone.failures import Failure
 from batcher_operator.standalone.looks import Json, mapping, objects, plain, text, whole
 from batcher_operator.standalone.workload import Workload, component_name
 
-__all__ = ["Observed", "is_rolled_out", "status_of"]
+__all__ = ["Observed", "is_rolled_out", "is_up", "status_of"]
 
 _READY: Final = {"predictor": "PredictorReady", "transformer": "TransformerReady"}
 _DOMAIN: Final = "cluster.local"
@@ -31,6 +32,9 @@ class Observed:
 
     troubles: Mapping[str, str] = field(default_factory=dict)
     """By component: why its objects could not be applied, in words of the API server's."""
+
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """By component: why pods are not ready, where its Deployment is not up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,11 @@ def is_rolled_out(deployment: Mapping[str, Any] | None) -> bool:
     )
 
 
+def is_up(deployment: Mapping[str, Any]) -> bool:
+    """Whether it is available, in its last template alone."""
+    return _deployment_state(deployment).word == "True" and is_rolled_out(deployment)
+
+
 def _component_state(component: str, name: str, workload: Workload, observed: Observed) -> _State:
     if workload.stopped:
         return _State("False", "Stopped", "stopped by annotation")
@@ -111,7 +120,10 @@ def _component_state(component: str, name: str, workload: Workload, observed: Ob
     deployment = observed.deployments.get(name)
     if deployment is None:
         return _State("Unknown", "DeploymentMissing", f"the Deployment {name} is not there yet")
-    return _deployment_state(deployment)
+    state, failure = _deployment_state(deployment), observed.failures.get(component)
+    if state.word != "True" and failure is not None:
+        return _State("False", failure.reason, failure.message)
+    return state
 
 
 def _blames(fault: Fault, component: str) -> bool:
@@ -182,6 +194,12 @@ def _model_status(
     if workload.faults and state.reason == "InvalidSpec":
         info = {"reason": "InvalidPredictorSpec", "message": state.message}
         return {"transitionStatus": "InvalidSpec", "lastFailureInfo": info}
+    failure = observed.failures.get("predictor")
+    if failure is not None:
+        why: Json = {"reason": "ModelLoadFailed", "message": failure.message}
+        if failure.exit_code is not None:
+            why["exitCode"] = failure.exit_code
+        return {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": why}
     if state.word == "False" and state.reason == "ProgressDeadlineExceeded":
         info = {"reason": "ModelLoadFailed", "message": state.message}
         return {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": info}

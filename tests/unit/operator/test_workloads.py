@@ -17,6 +17,7 @@ IRIS = Key("models", "iris")
 SERVICE = "/apis/serving.kserve.io/v1beta1/namespaces/models/inferenceservices/iris"
 DEPLOYMENT = "/apis/apps/v1/namespaces/models/deployments/iris-predictor"
 SETTINGS = "/api/v1/namespaces/models/configmaps/iris-predictor-batcher"
+PODS = "/api/v1/namespaces/models/pods"
 SCALERS = "/apis/autoscaling/v2/namespaces/models/horizontalpodautoscalers"
 Json = dict[str, Any]
 
@@ -28,6 +29,7 @@ class Cluster:
         self.objects: dict[str, Json] = {}
         self.applied: list[tuple[str, str]] = []
         self.deleted: list[str] = []
+        self.listed: list[str] = []
         self.puts = 0
         self.error: dict[str, OSError] = {}
 
@@ -58,9 +60,12 @@ class Cluster:
         del self.objects[path]
         self.deleted.append(path)
 
-    async def list_items(self, path: str) -> list[Json]:
-        inside = (found for at, found in self.objects.items() if at.startswith(f"{path}/"))
-        return list(copy.deepcopy(list(inside)))
+    async def list_items(self, path: str, labels: str = "") -> list[Json]:
+        self.listed.append(path)
+        wanted = dict([labels.split("=")]) if labels else {}
+        inside = [found for at, found in self.objects.items() if at.startswith(f"{path}/")]
+        fitting = [o for o in inside if wanted.items() <= o["metadata"].get("labels", {}).items()]
+        return copy.deepcopy(fitting)
 
 
 class Stand:
@@ -191,6 +196,50 @@ async def test_an_object_that_the_api_server_refuses_is_told_in_its_words(stand:
     assert "spec.template is invalid" in notice.message
     conditions = {c["type"]: c for c in service["status"]["conditions"]}
     assert "spec.template is invalid" in conditions["PredictorReady"]["message"]
+
+
+async def test_why_pods_are_not_ready_is_told_while_they_are_not(stand: Stand) -> None:
+    service = stand.service()
+    ended = {"terminated": {"exitCode": 1, "message": "S3 error [403]: Forbidden"}}
+    for name in ("iris", "another"):
+        stand.cluster.objects[f"{PODS}/{name}-1"] = {
+            "metadata": {
+                "name": f"{name}-1",
+                "labels": {"serving.kserve.io/inferenceservice": name, "component": "predictor"},
+            },
+            "status": {"initContainerStatuses": [{"name": "storage-initializer", "state": ended}]},
+        }
+    await stand.look()
+    message = "the container storage-initializer ended with 1: S3 error [403]: Forbidden"
+    (notice,) = stand.told[IRIS]
+    assert notice.reason == "ModelLoadFailed"
+    assert notice.message == f"pods of spec.predictor are not ready: {message}"
+    conditions = {c["type"]: c for c in service["status"]["conditions"]}
+    assert conditions["Ready"]["reason"] == conditions["PredictorReady"]["reason"]
+    assert conditions["Ready"]["message"] == message
+
+    available = {"type": "Available", "status": "True"}
+    up = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "conditions": [available]}
+    stand.cluster.objects[DEPLOYMENT]["status"] = up
+    stand.cluster.listed.clear()
+    await stand.look()
+    assert stand.told[IRIS] == ()
+    assert PODS not in stand.cluster.listed  # nobody asks about what is well
+
+
+async def test_a_container_that_fails_is_told_of(stand: Stand) -> None:
+    stand.service()
+    waiting = {"waiting": {"reason": "InvalidImageName", "message": "cannot be parsed"}}
+    stand.cluster.objects[f"{PODS}/iris-1"] = {
+        "metadata": {
+            "labels": {"serving.kserve.io/inferenceservice": "iris", "component": "predictor"}
+        },
+        "status": {"containerStatuses": [{"name": "kserve-container", "state": waiting}]},
+    }
+    await stand.look()
+    (notice,) = stand.told[IRIS]
+    assert notice.reason == "ContainerFailed"
+    assert "kserve-container cannot be started: InvalidImageName: cannot be p" in notice.message
 
 
 @pytest.mark.parametrize("error", [OSError("no answer"), Conflict(409, "changed")])

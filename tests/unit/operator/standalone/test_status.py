@@ -1,12 +1,14 @@
 """The status of an InferenceService: what KServe's SDK and people wait for."""
 
 import copy
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 from kserve import KServeClient  # type: ignore[import-untyped]
 
-from batcher_operator.standalone.status import Observed, is_rolled_out, status_of
+from batcher_operator.standalone.failures import Failure
+from batcher_operator.standalone.status import Observed, is_rolled_out, is_up, status_of
 from tests.unit.operator.standalone.golden_files import Json, given, made, service_in
 
 NOW: Final = "2030-01-01T00:00:00Z"
@@ -114,6 +116,30 @@ def test_a_model_that_does_not_start() -> None:
     assert stuck["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
 
 
+@pytest.mark.parametrize("found", [deployment(UNAVAILABLE), deployment(PROGRESSING)])
+def test_why_pods_are_not_ready_is_said_instead_of_that(found: Json) -> None:
+    failure = Failure("ModelLoadFailed", "the container ended with 1: no such bucket", 1)
+    shown = status(replace(observed(predictor=found), failures={"predictor": failure}))
+    assert conditions(shown)["PredictorReady"] == ("False", "ModelLoadFailed")
+    assert conditions(shown)["Ready"] == ("False", "ModelLoadFailed")
+    assert {each.get("message") for each in shown["conditions"]} == {None, failure.message}
+    assert shown["modelStatus"] == {
+        "transitionStatus": "BlockedByFailedLoad",
+        "lastFailureInfo": {"reason": failure.reason, "message": failure.message, "exitCode": 1},
+    }
+
+
+def test_a_rollout_that_fails_leaves_it_ready() -> None:
+    failure = Failure("ContainerFailed", "the container cannot be started: ErrImagePull")
+    seen = observed(predictor=deployment(AVAILABLE, PROGRESSING, replicas=2, updated=1))
+    shown = status(replace(seen, failures={"predictor": failure}))
+    assert conditions(shown)["Ready"] == ("True", "")
+    assert shown["modelStatus"] == {
+        "transitionStatus": "BlockedByFailedLoad",
+        "lastFailureInfo": {"reason": "ModelLoadFailed", "message": failure.message},
+    }
+
+
 def test_times_change_only_with_what_is_so() -> None:
     waiting = status(observed(predictor=deployment(UNAVAILABLE)))
     ready = status(observed(predictor=deployment(AVAILABLE)), before=waiting, at=LATER)
@@ -210,3 +236,16 @@ def test_a_rollout_is_over_when_all_pods_are_of_the_last_template(
     found: Json | None, done: bool
 ) -> None:
     assert is_rolled_out(found) is done
+
+
+@pytest.mark.parametrize(
+    ("found", "up"),
+    [
+        (deployment(AVAILABLE, COMPLETE), True),
+        (deployment(AVAILABLE, replicas=2, updated=1), False),
+        (deployment(UNAVAILABLE), False),
+        (deployment(PROGRESSING), False),
+    ],
+)
+def test_a_deployment_is_up_when_its_last_template_is_available(found: Json, up: bool) -> None:
+    assert is_up(found) is up
