@@ -20,6 +20,7 @@ _CHART: Final = ROOT / "charts" / "inference-batcher"
 _KSERVE_CRD: Final = ROOT / "tests" / "apiserver" / "kit" / "inferenceservice-crd.yaml"
 _STAND_IN: Final = {"inference-batcher.test/stand-in": "true"}
 _OURS: Final = "app.kubernetes.io/name=inference-batcher"
+_CRD: Final = "inferenceservices.serving.kserve.io"
 _KEPT: Final = ("CustomResourceDefinition", "ClusterServingRuntime")
 _NOWHERE: Final = "nothing.serving.kserve.io"
 _WAIT: Final = ("--wait", "--timeout=180s")
@@ -36,11 +37,17 @@ class Product:
     def prepare(self) -> None:
         """Clear away what an interrupted run has left; raises StartError on a cluster of others."""
         listed = self._cluster.helm("list", "-A", "--all", "-o", "json", "--filter", f"^{RELEASE}$")
-        if not json.loads(listed):
-            return
+        released = bool(json.loads(listed))
         if self._cluster.load is None:
-            raise StartError(f"this cluster has a release {RELEASE} already: uninstall it first")
-        self.uninstall()
+            defined = self._cluster.api.find("CustomResourceDefinition", _CRD) is not None
+            if released or (defined and not has_kserve(self._cluster)):
+                raise StartError(
+                    f"this cluster has a release {RELEASE}, or InferenceServices without KServe: "
+                    "the tests would delete them, so give them a cluster that has neither"
+                )
+            return
+        if released:
+            self.uninstall()
         self.clear()
 
     def install(self, mode: Mode = "kserve", **values: Any) -> str:
