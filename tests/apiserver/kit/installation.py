@@ -31,6 +31,7 @@ NAMESPACE: Final = "batching"
 RELEASE: Final = "inference-batcher"
 _BIN: Final = ROOT / ".venv" / "bin"
 _MOUNT: Final = "/etc/inference-batcher/tls"
+_RUNTIMES: Final = "/etc/inference-batcher/runtimes"
 
 
 class SecretVolume:
@@ -123,10 +124,15 @@ class Installation:
     def start_operator(self, *more: str, env: Mapping[str, str] | None = None) -> Program:
         """Start the operator; later flags win over the Deployment's."""
         self._count += 1
+        runtimes = self.server.folder / f"runtimes-{self._count}"
+        runtimes.mkdir()
+        config_map = self.api.find("ConfigMap", f"{RELEASE}-runtimes", NAMESPACE) or {"data": {}}
+        for key, text in config_map["data"].items():
+            (runtimes / key).write_text(text)
         return Program(
             [
                 str(_BIN / "batcher-operator"),
-                *self.arguments("operator"),
+                *(arg.replace(_RUNTIMES, str(runtimes)) for arg in self.arguments("operator")),
                 f"--kubeconfig={self.kubeconfig()}",
                 "--host=127.0.0.1",
                 f"--health-port={self.operator_port}",
