@@ -29,9 +29,11 @@ class Cluster:
         self.applied: list[tuple[str, str]] = []
         self.deleted: list[str] = []
         self.puts = 0
+        self.read: list[str] = []
         self.error: dict[str, OSError] = {}
 
     async def get(self, path: str) -> Json | None:
+        self.read.append(path)
         if path in self.error:
             raise self.error[path]
         return copy.deepcopy(self.objects.get(path))
@@ -115,6 +117,21 @@ async def test_a_status_that_says_the_same_is_not_written_again(stand: Stand) ->
     await stand.look()
     await stand.look()
     assert stand.cluster.puts == 1
+
+
+async def test_what_was_just_applied_is_not_read_again(stand: Stand) -> None:
+    service = stand.service(minReplicas=1)
+    await stand.look()
+    applied = (DEPLOYMENT, "/api/v1/namespaces/models/services/iris-predictor")
+    assert [path for path in stand.cluster.read if path in applied] == []
+    words = {c["type"]: c["status"] for c in service["status"]["conditions"]}
+    assert words["IngressReady"] == "True"
+    service["spec"]["predictor"]["logger"] = {"mode": "all"}
+    # Nothing is applied now, so what is there is read.
+    await stand.look()
+    assert DEPLOYMENT in stand.cluster.read
+    words = {c["type"]: c["status"] for c in service["status"]["conditions"]}
+    assert (words["Ready"], words["IngressReady"]) == ("False", "True")
 
 
 async def test_what_is_no_longer_wanted_is_deleted_once_nobody_needs_it(stand: Stand) -> None:
