@@ -9,7 +9,7 @@ import base64
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -216,16 +216,17 @@ def _is_ready(port: int) -> bool:
 
 @contextmanager
 def running_installation(
-    *values: str, knows_inferenceservices: bool = True
+    *values: str, knows_inferenceservices: bool = True, flags: Sequence[str] = ()
 ) -> Iterator[Installation]:
     """An API server of its own with the chart installed, with these `--set-json` values.
 
-    InferenceServices are defined as for KServe, unless the chart is to do that.
+    InferenceServices are defined as for KServe, unless the chart is to do that; `flags` are
+    kube-apiserver's.
     """
     with ExitStack() as stack:
         network = ClusterNetwork(Path(stack.enter_context(TemporaryDirectory())))
         stack.enter_context(network.running())
-        server = stack.enter_context(running_api_server(network.flag))
+        server = stack.enter_context(running_api_server(network.flag, *flags))
         api = stack.enter_context(closing(server.client()))
         if knows_inferenceservices:
             server.install_inferenceservices(api)
