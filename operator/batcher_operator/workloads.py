@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NoReturn, Protocol
 
-from batcher_contract.names import SERVICE_LABEL, SETTINGS_FILE
+from batcher_contract.names import COMPONENT_LABEL, SERVICE_LABEL, SETTINGS_FILE
 from batcher_contract.standalone import COMPONENTS
 from batcher_operator.kube import Conflict, Refused
 from batcher_operator.reconcile import Notice
@@ -79,7 +79,7 @@ class Workloads:
         self,
         store: Store,
         platform: Platform,
-        tell: Callable[[Key, tuple[Notice, ...]], None],
+        tell: Callable[[Key, tuple[Notice, ...], Mapping[str, str]], None],
         all_keys: Callable[[], Collection[Key]],
     ) -> None:
         self._store = store
@@ -132,7 +132,7 @@ class Workloads:
         service = await self._store.get(_path_of_service(key))
         if service is None or "deletionTimestamp" in service["metadata"]:
             # What it owned goes with it.
-            self._tell(key, ())
+            self._tell(key, (), {})
             return
         found = await self._find(key, service)
         workload = workload_of(service, found, self._platform)
@@ -144,7 +144,7 @@ class Workloads:
         status = status_of(service, workload, observed, now)
         if service.get("status") != status:
             await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
-        self._tell(key, notices_of(workload, troubles))
+        self._tell(key, notices_of(workload, troubles), {**found.settings, **_files_of(applied)})
 
     async def _find(self, key: Key, service: Object) -> Found:
         """What the InferenceService refers to."""
@@ -264,6 +264,15 @@ def notices_of(workload: Workload, troubles: Mapping[str, str]) -> tuple[Notice,
     found += [Notice("Warning", "NotHonoured", warning) for warning in workload.warnings]
     found += [Notice("Warning", "ApplyFailed", trouble) for trouble in troubles.values()]
     return tuple(found)
+
+
+def _files_of(applied: Mapping[str, Object]) -> dict[str, str]:
+    """The settings files among what was applied, by component."""
+    return {
+        each["metadata"]["labels"][COMPONENT_LABEL]: each["data"][SETTINGS_FILE]
+        for each in applied.values()
+        if each["kind"] == "ConfigMap"
+    }
 
 
 def _scaled(service: Object, workload: Workload, found: Found) -> frozenset[str]:

@@ -1,17 +1,16 @@
 import asyncio
 import copy
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from batcher_operator.kube import Conflict, Refused
+from batcher_operator.reconcile import Notice
 from batcher_operator.standalone.workload import Platform
 from batcher_operator.views import Key
 from batcher_operator.workloads import Workloads
-
-if TYPE_CHECKING:
-    from batcher_operator.reconcile import Notice
 
 IRIS = Key("models", "iris")
 SERVICE = "/apis/serving.kserve.io/v1beta1/namespaces/models/inferenceservices/iris"
@@ -69,9 +68,11 @@ class Stand:
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.told: dict[Key, tuple[Notice, ...]] = {}
-        self.workloads = Workloads(
-            self.cluster, Platform(), self.told.__setitem__, lambda: [IRIS]
-        )  # fmt: skip
+        self.files: Mapping[str, str] = {}
+        self.workloads = Workloads(self.cluster, Platform(), self.tell, lambda: [IRIS])
+
+    def tell(self, key: Key, notices: tuple[Notice, ...], files: Mapping[str, str]) -> None:
+        self.told[key], self.files = notices, files
 
     def service(self, **predictor: Any) -> Json:
         container = {"name": "kserve-container", "image": "example/iris:1"}
@@ -110,6 +111,15 @@ async def test_all_that_a_service_needs_is_applied_and_its_status_written(stand:
     assert {manager for _, manager in stand.cluster.applied} == {"inference-batcher"}
     assert service["status"]["url"] == "http://iris-predictor.models.svc.cluster.local"
     assert stand.told[IRIS] == ()
+
+
+async def test_what_running_sidecars_are_told_is_handed_on(stand: Stand) -> None:
+    stand.service(batcher={"maxLatency": 60000})
+    await stand.look()
+    assert json.loads(stand.files["predictor"]) == {"max-latency": "60000"}
+    stand.service(batcher={"maxLatency": 7}, logger={"mode": "all"})
+    await stand.look()
+    assert json.loads(stand.files["predictor"]) == {"max-latency": "60000"}  # as it is still
 
 
 async def test_a_status_that_says_the_same_is_not_written_again(stand: Stand) -> None:
