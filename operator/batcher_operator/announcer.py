@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NoReturn, Protocol
 
 from batcher_contract.settings import Mode
@@ -90,16 +90,23 @@ class Announcer:
         self._wake = asyncio.Event()
         self._said: dict[Key, dict[Notice, float]] = {}
         self._more: dict[Key, tuple[Notice, ...]] = {}
+        self._files: dict[Key, Mapping[str, str]] = {}
 
     def look_at(self, keys: Collection[Key]) -> None:
         """Have these InferenceServices looked at."""
         self._waiting.update(dict.fromkeys(keys))
         self._wake.set()
 
-    def tell_more(self, key: Key, notices: tuple[Notice, ...]) -> None:
-        """Have this told of an InferenceService as well, instead of what was told so before."""
-        if notices != self._more.get(key, ()):
-            self._more[key] = notices
+    def tell_more(
+        self, key: Key, notices: tuple[Notice, ...], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Have this told of an InferenceService as well, instead of what was told so before.
+
+        `files` are the settings files of its running sidecars, by component.
+        """
+        files = files or {}
+        if (notices, files) != (self._more.get(key, ()), self._files.get(key, {})):
+            self._more[key], self._files[key] = notices, files
             self.look_at((key,))
 
     async def keep(self, begin: asyncio.Event) -> NoReturn:
@@ -136,9 +143,10 @@ class Announcer:
         notices: tuple[Notice, ...] = ()
         if service is None:
             self._more.pop(key, None)
+            self._files.pop(key, None)
         else:
             pods = self._memory.pods_of(key)
-            found = reconcile(service, pods, self._image, self._mode)
+            found = reconcile(service, pods, self._image, self._mode, self._files.get(key))
             notices = tuple(dict.fromkeys((*found, *self._more.get(key, ()))))
         before = self._said.pop(key, {})
         said = {notice: before[notice] for notice in notices if notice in before}

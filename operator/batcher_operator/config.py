@@ -45,6 +45,9 @@ class OperatorConfig:
     storage_initializer_image: str = "kserve/storage-initializer:v0.20.0"
     """Fetches models in standalone mode."""
 
+    cluster_runtimes: Path | None = None
+    """ClusterServingRuntimes of standalone mode; see `default_runtimes.read_runtimes`."""
+
     sidecar_memory_limit: str = "1Gi"
     """What the webhook gives sidecars where no annotation says otherwise."""
 
@@ -102,6 +105,7 @@ def parse_args(argv: Sequence[str], env: Mapping[str, str]) -> OperatorConfig:
         namespace=namespace,
         mode=given.mode,
         storage_initializer_image=given.storage_initializer_image,
+        cluster_runtimes=given.cluster_runtimes,
         sidecar_memory_limit=given.sidecar_memory_limit,
         webhook_service=given.webhook_service,
         ca_secret=given.ca_secret,
@@ -144,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--storage-initializer-image", metavar="IMAGE",
         default="kserve/storage-initializer:v0.20.0",
         help="image that fetches models in standalone mode")  # fmt: skip
+    add("--cluster-runtimes", type=Path, metavar="FILE", default=None,
+        help="YAML of the ClusterServingRuntimes to have in standalone mode; one without spec is "
+        "deleted, if it was made so")  # fmt: skip
     add("--sidecar-memory-limit", type=reads(FIELDS["memory_limit"].kind), metavar="QUANTITY",
         default="1Gi", help="the webhook's flag of that name, in standalone mode")  # fmt: skip
     add("--certificates", choices=("managed", "external"), default="managed",

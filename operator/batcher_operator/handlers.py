@@ -11,9 +11,10 @@ from typing import Any, Final
 import kopf
 
 from batcher_contract.names import SERVICE_LABEL
+from batcher_operator.default_runtimes import DefaultRuntimes
 from batcher_operator.memory import Kind, Memory
 from batcher_operator.standalone.failures import has_failed
-from batcher_operator.standalone.workload import MANAGED_BY
+from batcher_operator.standalone.workload import MANAGED_BY, MANAGED_BY_LABEL
 from batcher_operator.views import Key
 from batcher_operator.workloads import Workloads, key_of_owned
 
@@ -29,7 +30,7 @@ _OWNED: Final = (
     ("", "v1", "configmaps"),
     ("autoscaling", "v2", "horizontalpodautoscalers"),
 )
-_OURS: Final = f"app.kubernetes.io/managed-by={MANAGED_BY}"
+_OURS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 _PAGE: Final = 250
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REQUEST_TIMEOUT_S: Final = 60.0
@@ -41,10 +42,12 @@ def build_registry(
     look_at: Callable[[Collection[Key]], None],
     login: Callable[[], Awaitable[kopf.ConnectionInfo]],
     workloads: Workloads | None = None,
+    runtimes: DefaultRuntimes | None = None,
 ) -> kopf.OperatorRegistry:
     """Handlers for the events of InferenceServices and of their pods.
 
-    With `workloads`, also for those of what these are made of, and of what they own.
+    With `workloads`, also for those of what these are made of, and of what they own; `runtimes`
+    are looked at with them.
     """
     registry = kopf.OperatorRegistry()
 
@@ -63,7 +66,7 @@ def build_registry(
     watch("InferenceService", GROUP, VERSION, PLURAL)
     watch("Pod", "", "v1", "pods")
     if workloads is not None:
-        _watch_workloads(registry, workloads)
+        _watch_workloads(registry, workloads, runtimes)
 
     @kopf.on.login(registry=registry, id="login")
     async def on_login(**_: Any) -> kopf.ConnectionInfo:
@@ -72,7 +75,9 @@ def build_registry(
     return registry
 
 
-def _watch_workloads(registry: kopf.OperatorRegistry, workloads: Workloads) -> None:
+def _watch_workloads(
+    registry: kopf.OperatorRegistry, workloads: Workloads, runtimes: DefaultRuntimes | None
+) -> None:
     for group, version, plural in _OWNED:
 
         @kopf.on.event(group, version, plural, registry=registry, id=f"watch-{plural}")
@@ -84,6 +89,8 @@ def _watch_workloads(registry: kopf.OperatorRegistry, workloads: Workloads) -> N
         @kopf.on.event(GROUP, "v1alpha1", plural, registry=registry, id=f"watch-{plural}")
         async def on_runtime(**_: Any) -> None:
             workloads.look_at_all()
+            if runtimes is not None:
+                runtimes.look_again()
 
 
 def build_settings() -> kopf.OperatorSettings:

@@ -1,6 +1,7 @@
 """The API server, in the objects' own JSON; each wait is bounded."""
 
 import json
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,15 @@ class Conflict(Refused):
     """Somebody else wrote the object since it was read, or one of that name exists."""
 
 
+class _Connection(kopf.ConnectionInfo):
+    """For kopf, which has no setting for it: TLS as `configure` has it for our own requests."""
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        context = super().as_ssl_context()
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
+
+
 async def configure(kubeconfig: Path | None) -> client.Configuration:
     """How to reach the cluster: as a pod of it, or as a file says.
 
@@ -56,6 +66,10 @@ async def configure(kubeconfig: Path | None) -> client.Configuration:
         raise ValueError(
             f"no cluster to be reached ({error}): run in a pod, set KUBECONFIG or give --kubeconfig"
         ) from error
+    # From Python 3.13 on, certificates must by default be strictly as RFC 5280 has them, down to an
+    # Authority Key Identifier. Those of many clusters are not, and client-go takes them. Chain,
+    # names and times are verified all the same.
+    configuration.disable_strict_ssl_verification = True
     return configuration
 
 
@@ -63,7 +77,7 @@ async def connection_of(configuration: client.Configuration) -> kopf.ConnectionI
     """The same for kopf, with the credentials as they are now."""
     header = await configuration.get_api_key_with_prefix(_TOKEN) or ""
     scheme, _, token = header.rpartition(" ")
-    return kopf.ConnectionInfo(
+    return _Connection(
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,
         insecure=not configuration.verify_ssl,

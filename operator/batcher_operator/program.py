@@ -21,6 +21,7 @@ from batcher_operator.authority import Authority
 from batcher_operator.certs.plan import Lifetimes
 from batcher_operator.certs.scene import Names
 from batcher_operator.config import OperatorConfig
+from batcher_operator.default_runtimes import DefaultRuntimes, read_runtimes
 from batcher_operator.handlers import GROUP, PLURAL, VERSION, build_registry, build_settings
 from batcher_operator.health import build_health_app, serve
 from batcher_operator.kube import Kube, configure, connection_of
@@ -42,8 +43,8 @@ _log = logging.getLogger(__name__)
 async def run(config: OperatorConfig) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
-    Raises ValueError if no cluster can be reached by what is configured, OSError if the port is
-    taken, and whatever ends one of the parts.
+    Raises ValueError if no cluster can be reached by what is configured or a file that it names is
+    of no use, OSError if the port is taken, and whatever ends one of the parts.
     """
     kube = Kube(await configure(config.kubeconfig))
     try:
@@ -66,6 +67,7 @@ class _Operator:
         self._watchdog = Watchdog(self._memory, kube, self._announcer.look_at)
         self._surroundings = Surroundings(kube, config.mode, config.manages_certificates)
         self._workloads: Workloads | None = None
+        self._runtimes: DefaultRuntimes | None = None
         if config.mode == "standalone":
             self._workloads = Workloads(
                 kube,
@@ -76,6 +78,8 @@ class _Operator:
                 self._announcer.tell_more,
                 lambda: [service.key for service in self._memory.services()],
             )
+            if config.cluster_runtimes is not None:
+                self._runtimes = DefaultRuntimes(kube, read_runtimes(config.cluster_runtimes))
         self._authority = Authority(
             kube,
             Names(
@@ -109,6 +113,8 @@ class _Operator:
         ]
         if self._workloads is not None:
             parts.append(self._workloads.keep(self._watchdog.synced, self._why_not_write))
+        if self._runtimes is not None:
+            parts.append(self._runtimes.keep(config.certificate_poll_s, self._why_not_write))
         if config.manages_certificates:
             parts.append(self._authority.keep(config.certificate_poll_s))
         try:
@@ -131,7 +137,7 @@ class _Operator:
         # A kopf that missed something at its start is found out by the watchdog.
         await kopf.operator(
             registry=build_registry(
-                self._memory, self._announcer.look_at, self._login, self._workloads
+                self._memory, self._announcer.look_at, self._login, self._workloads, self._runtimes
             ),
             settings=build_settings(),
             standalone=True,
@@ -162,6 +168,8 @@ class _Operator:
             return self._surroundings.why_not_ready
         if config.manages_certificates and (why := self._authority.why_not_ready()):
             return why
+        if self._runtimes is not None and self._runtimes.why_not_ready:
+            return self._runtimes.why_not_ready
         if not self._watchdog.synced.is_set():
             if self._watchdog.trouble:
                 return self._watchdog.trouble

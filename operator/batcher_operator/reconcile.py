@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from batcher_contract import FIELDS, BatcherSettings, __version__, parse_flags, split_arguments
+from batcher_contract import (
+    FIELDS,
+    BatcherSettings,
+    __version__,
+    parse_flags,
+    parse_settings_file,
+    split_arguments,
+)
 from batcher_contract.kinds import plain
 from batcher_contract.quantities import format_bytes, parse_quantity
 from batcher_contract.settings import Mode
@@ -50,17 +57,23 @@ class Notice:
 
 
 def reconcile(
-    service: Service, pods: Iterable[Pod], image: str, mode: Mode = "kserve"
+    service: Service,
+    pods: Iterable[Pod],
+    image: str,
+    mode: Mode = "kserve",
+    files: Mapping[str, str] | None = None,
 ) -> tuple[Notice, ...]:
     """All Events that a service should have now, each once, whatever was said before.
 
-    `image` is the sidecar's image that is injected now; empty where that is not known.
+    `image` is the sidecar's image that is injected now; empty where that is not known. `files` are
+    the settings files of running sidecars, by component.
     """
     # Knative enforces it, and there is none where KServe is not.
     found = dict.fromkeys(_about_service(service) if mode == "kserve" else ())
     for pod in pods:
         if not pod.ending and pod.asked:
-            found.update(dict.fromkeys(_about_pod(pod, image, mode)))
+            file = (files or {}).get(pod.component, "")
+            found.update(dict.fromkeys(_about_pod(pod, image, mode, file)))
     return tuple(found)
 
 
@@ -84,7 +97,7 @@ def _about_service(service: Service) -> Iterator[Notice]:
         )
 
 
-def _about_pod(pod: Pod, image: str, mode: Mode) -> Iterator[Notice]:
+def _about_pod(pod: Pod, image: str, mode: Mode, file: str) -> Iterator[Notice]:
     shape = shape_of(pod, image)
     where = f"pods of spec.{pod.component}" if pod.component else "pods"
     reason, _, sentence = pod.decision.partition(": ")
@@ -121,7 +134,7 @@ def _about_pod(pod: Pod, image: str, mode: Mode) -> Iterator[Notice]:
             "Warning", "SettingIgnored", f"{where} run without what cannot be applied: {ignored}"
         )
     if pod.sidecar is not None:
-        settings, given = _settings(pod.sidecar)
+        settings, given = _settings(pod.sidecar, file)
         yield from _about_grace(pod, settings, where)
         yield from _about_memory(pod.sidecar, settings, given, where)
 
@@ -168,10 +181,13 @@ def _about_memory(
         )
 
 
-def _settings(sidecar: Sidecar) -> tuple[BatcherSettings, frozenset[str]]:
+def _settings(sidecar: Sidecar, file: str) -> tuple[BatcherSettings, frozenset[str]]:
     texts, _ = split_arguments(sidecar.args)
-    parsed = parse_flags(texts)
-    return parsed.settings, parsed.given
+    told = parse_flags(texts)
+    if not file:
+        return told.settings, told.given
+    live = parse_settings_file(file, told.settings)
+    return live.settings, told.given | live.given
 
 
 def _roll(key: Key) -> str:

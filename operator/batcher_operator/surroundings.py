@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn, Protocol
 
 from batcher_contract.names import KSERVE_WEBHOOK_CONFIGURATION, WEBHOOK_CONFIGURATION
 from batcher_contract.settings import Mode
 
-__all__ = ["Surroundings"]
+__all__ = ["NAME", "NAME_LABEL", "Surroundings", "is_ours"]
 
 _PATH: Final = "/apis/admissionregistration.k8s.io/v1/"
 _MUTATING: Final = f"{_PATH}mutatingwebhookconfigurations/"
@@ -19,8 +20,9 @@ _OURS: Final = (
 _CRD: Final = (
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.serving.kserve.io"
 )
-_NAME_LABEL: Final = "app.kubernetes.io/name"
-_NAME: Final = "inference-batcher"
+NAME_LABEL: Final = "app.kubernetes.io/name"
+NAME: Final = "inference-batcher"
+"""The value of this label of every object that came with an installation."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,9 +90,14 @@ class Surroundings:
         crd = await self._store.get(_CRD)
         if crd is None:
             return "the cluster has no InferenceServices: install the chart with crds.enabled=true"
-        if (crd["metadata"].get("labels") or {}).get(_NAME_LABEL) != _NAME:
+        if not is_ours(crd):
             return (
                 f"{_CRD.rpartition('/')[2]} is not this chart's, and nothing is written: remove "
                 "what installed it, or set --mode kserve"
             )
         return ""
+
+
+def is_ours(found: Mapping[str, Any]) -> bool:
+    """Whether an object came with this chart, by its label."""
+    return (found["metadata"].get("labels") or {}).get(NAME_LABEL) == NAME

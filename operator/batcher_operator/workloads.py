@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, NoReturn, Protocol
 
-from batcher_contract.names import SERVICE_LABEL, SETTINGS_FILE
+from batcher_contract.names import COMPONENT_LABEL, SERVICE_LABEL, SETTINGS_FILE
 from batcher_contract.standalone import COMPONENTS
 from batcher_operator.kube import Conflict, Refused
 from batcher_operator.reconcile import Notice
@@ -20,7 +20,13 @@ from batcher_operator.standalone.credentials import read_account, read_secret
 from batcher_operator.standalone.failures import Failure, failures_of
 from batcher_operator.standalone.runtimes import Runtime, read_runtime
 from batcher_operator.standalone.scaling import replicas_to_hand_over
-from batcher_operator.standalone.status import Observed, is_rolled_out, is_up, status_of
+from batcher_operator.standalone.status import (
+    Observed,
+    components_in,
+    is_rolled_out,
+    is_up,
+    status_of,
+)
 from batcher_operator.standalone.workload import (
     MANAGED_BY,
     Found,
@@ -84,7 +90,7 @@ class Workloads:
         self,
         store: Store,
         platform: Platform,
-        tell: Callable[[Key, tuple[Notice, ...]], None],
+        tell: Callable[[Key, tuple[Notice, ...], Mapping[str, str]], None],
         all_keys: Callable[[], Collection[Key]],
     ) -> None:
         self._store = store
@@ -137,20 +143,21 @@ class Workloads:
         service = await self._store.get(_path_of_service(key))
         if service is None or "deletionTimestamp" in service["metadata"]:
             # What it owned goes with it.
-            self._tell(key, ())
+            self._tell(key, (), {})
             return
         found = await self._find(key, service)
         workload = workload_of(service, found, self._platform)
-        troubles = await self._apply(key, workload, _scaled(service, workload, found))
+        applied, troubles = await self._apply(key, workload, _scaled(service, workload, found))
         for unwanted in workload.unwanted:
-            await self._delete(key, service, unwanted)
-        observed = await self._observe(key, troubles)
+            await self._delete(key, service, unwanted, applied)
+        observed = await self._observe(key, service, applied, troubles)
         observed = replace(observed, failures=await self._failures(key, observed))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         status = status_of(service, workload, observed, now)
         if service.get("status") != status:
             await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
-        self._tell(key, notices_of(workload, troubles, observed.failures))
+        notices = notices_of(workload, troubles, observed.failures)
+        self._tell(key, notices, {**found.settings, **_files_of(applied)})
 
     async def _find(self, key: Key, service: Object) -> Found:
         """What the InferenceService refers to."""
@@ -195,11 +202,12 @@ class Workloads:
 
     async def _apply(
         self, key: Key, workload: Workload, scaled: Collection[str]
-    ) -> dict[str, str]:
-        """Apply the objects; by component, what the API server refused, in its words.
+    ) -> tuple[dict[str, Object], dict[str, str]]:
+        """Apply the objects; what they are now by path, and by component what was refused.
 
         `scaled` names the Deployments whose `replicas` are somebody else's.
         """
+        applied: dict[str, Object] = {}
         troubles: dict[str, str] = {}
         for wanted in workload.objects:
             component = wanted["metadata"]["labels"]["component"]
@@ -209,13 +217,13 @@ class Workloads:
             try:
                 if wanted["kind"] == "Deployment" and wanted["metadata"]["name"] in scaled:
                     await self._hand_over_replicas(path)
-                await self._store.apply(path, wanted, MANAGED_BY)
+                applied[path] = await self._store.apply(path, wanted, MANAGED_BY)
             except Refused as error:
                 if error.status in (409, 429) or error.status >= 500:
                     raise
                 name = f"{wanted['kind']} {wanted['metadata']['name']}"
                 troubles[component] = f"the {name} cannot be applied: {error}"
-        return troubles
+        return applied, troubles
 
     async def _hand_over_replicas(self, path: str) -> None:
         """Let go of a number that we set, without its falling back to 1 in between."""
@@ -224,29 +232,39 @@ class Workloads:
         if kept is not None:
             await self._store.apply(path, kept, _HANDING_OVER)
 
-    async def _delete(self, key: Key, service: Object, unwanted: Unwanted) -> None:
+    async def _delete(
+        self, key: Key, service: Object, unwanted: Unwanted, applied: Mapping[str, Object]
+    ) -> None:
         path = _path_of(key, unwanted.api_version, unwanted.kind, unwanted.name)
         found = await self._store.get(path)
         if found is None or not _owns(service["metadata"]["uid"], found):
             return
         if unwanted.after_rollout_of:
-            deployment = await self._store.get(
-                _path_of(key, "apps/v1", "Deployment", unwanted.after_rollout_of)
-            )
-            if not is_rolled_out(deployment):
+            deployment = _path_of(key, "apps/v1", "Deployment", unwanted.after_rollout_of)
+            if not is_rolled_out(await self._as_it_is(deployment, applied)):
                 return  # its events bring us back
         await self._store.delete(path, found["metadata"]["uid"])
 
-    async def _observe(self, key: Key, troubles: Mapping[str, str]) -> Observed:
-        names = [component_name(key.name, component) for component in COMPONENTS]
+    async def _observe(
+        self,
+        key: Key,
+        service: Object,
+        applied: Mapping[str, Object],
+        troubles: Mapping[str, str],
+    ) -> Observed:
         deployments, services = {}, []
-        for name in names:
-            found = await self._store.get(_path_of(key, "apps/v1", "Deployment", name))
+        for component in components_in(service.get("spec") or {}):
+            name = component_name(key.name, component)
+            found = await self._as_it_is(_path_of(key, "apps/v1", "Deployment", name), applied)
             if found is not None:
                 deployments[name] = found
-            if await self._store.get(_path_of(key, "v1", "Service", name)) is not None:
+            if await self._as_it_is(_path_of(key, "v1", "Service", name), applied) is not None:
                 services.append(name)
         return Observed(deployments=deployments, services=services, troubles=troubles)
+
+    async def _as_it_is(self, path: str, applied: Mapping[str, Object]) -> Object | None:
+        """An object; it is asked for only where applying it has not just brought it."""
+        return applied.get(path) or await self._store.get(path)
 
     async def _failures(self, key: Key, observed: Observed) -> Mapping[str, Failure]:
         """Why pods are not ready, by component, where a Deployment is not up."""
@@ -278,6 +296,15 @@ def notices_of(
         else:
             found.append(Notice("Warning", "ContainerFailed", message))
     return tuple(found)
+
+
+def _files_of(applied: Mapping[str, Object]) -> dict[str, str]:
+    """The settings files among what was applied, by component."""
+    return {
+        each["metadata"]["labels"][COMPONENT_LABEL]: each["data"][SETTINGS_FILE]
+        for each in applied.values()
+        if each["kind"] == "ConfigMap"
+    }
 
 
 def _scaled(service: Object, workload: Workload, found: Found) -> frozenset[str]:

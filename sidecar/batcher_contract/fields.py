@@ -163,10 +163,17 @@ def _process(name: str, kind: Kind, meaning: str, default_note: str = "") -> Fie
     )
 
 
-def _pod(name: str, kind: Kind, meaning: str, writer: str | None = None) -> Field:
-    annotation = name.replace("_", "-")
+def _pod(
+    name: str, kind: Kind, meaning: str, default_note: str = "", writer: str | None = None
+) -> Field:
     return Field(
-        group="pod", name=name, kind=kind, meaning=meaning, annotation=annotation, writer=writer
+        group="pod",
+        name=name,
+        kind=kind,
+        meaning=meaning,
+        default_note=default_note,
+        annotation=name.replace("_", "-"),
+        writer=writer,
     )
 
 
@@ -174,6 +181,7 @@ _PORT: Final = Whole(unit="", minimum=1, maximum=65535, metavar="PORT")
 _INSTANCES_LIMIT: Final = 1_000_000
 _CPU: Final = Quantity(what="cores", minimum="1m", example="500m")
 _MEMORY: Final = Quantity(what="memory", minimum="16Mi", example="256Mi")
+_RESOURCES: Final = "as KServe's agent has, else as the webhook is told"
 
 _TABLE: Final = (
     _section(
@@ -284,11 +292,11 @@ _TABLE: Final = (
         "none",
     ),
     _pod("inject", Switch(), "whether the sidecar may be put into the pods of this service"),
-    _pod("cpu_request", _CPU, "the sidecar's CPU request"),
-    _pod("cpu_limit", _CPU, "the sidecar's CPU limit"),
-    _pod("memory_request", _MEMORY, "the sidecar's memory request"),
-    _pod("memory_limit", _MEMORY, "the sidecar's memory limit"),
-    _pod("restarted_at", Text(), "any new text here rolls the pods of this service"),
+    _pod("cpu_request", _CPU, "the sidecar's CPU request", _RESOURCES),
+    _pod("cpu_limit", _CPU, "the sidecar's CPU limit", _RESOURCES),
+    _pod("memory_request", _MEMORY, "the sidecar's memory request", _RESOURCES),
+    _pod("memory_limit", _MEMORY, "the sidecar's memory limit", _RESOURCES),
+    _pod("restarted_at", Text(), "any new text here rolls the pods of this service", "none"),
     _pod(
         "settings_config_map",
         Text(),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,24 +14,13 @@ from tests.apiserver.kit.installation import (
     Installation,
     running_installation,
 )
+from tests.apiserver.kit.rights import Right, rights_in, without
 
 OPERATOR, WEBHOOK = f"{RELEASE}-operator", f"{RELEASE}-webhook"
 OURS, KSERVES = "inferenceservices.inference-batcher.io", "inferenceservice.serving.kserve.io"
 CRD = "inferenceservices.serving.kserve.io"
 ADMISSION = "admissionregistration.k8s.io"
 Json = dict[str, Any]
-
-
-class Right(NamedTuple):
-    """One verb on one resource, or on one object of it."""
-
-    kind: str
-    """`ClusterRole` or `Role`."""
-
-    group: str
-    resource: str
-    verb: str
-    name: str = ""
 
 
 RIGHTS = [
@@ -59,27 +48,6 @@ def installation() -> Iterator[Installation]:
         hook = {"apiVersion": f"{ADMISSION}/v1", "kind": "MutatingWebhookConfiguration"}
         installation.api.create({**hook, "metadata": {"name": KSERVES}, "webhooks": []})
         yield installation
-
-
-def rights_in(role: Json) -> Iterator[Right]:
-    for rule in role["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    for name in rule.get("resourceNames") or [""]:
-                        yield Right(role["kind"], group, resource, verb, name)
-
-
-def rules_of(rights: list[Right]) -> list[Json]:
-    return [
-        {
-            "apiGroups": [right.group],
-            "resources": [right.resource],
-            "verbs": [right.verb],
-            **({"resourceNames": [right.name]} if right.name else {}),
-        }
-        for right in rights
-    ]
 
 
 def roles(api: Api) -> list[Json]:
@@ -270,16 +238,7 @@ def test_with_all_rights_all_is_done(installation: Installation, crd_comes_later
 
 @pytest.mark.parametrize("missing", RIGHTS, ids="-".join)
 def test_each_right_is_needed(installation: Installation, missing: Right) -> None:
-    before = roles(installation.api)
-    for role in before:
-        rights = [right for right in rights_in(role) if right != missing]
-        installation.api.replace({**role, "rules": rules_of(rights)})
-    try:
-        with trial(installation) as running:
-            until(running.is_missed_after_a_change, "the right is missed")
-            assert not running.is_done()
-    finally:
-        for role in before:
-            name, namespace = OPERATOR, role["metadata"].get("namespace")
-            now = installation.api.get(role["kind"], name, namespace)
-            installation.api.replace({**now, "rules": role["rules"]})
+    api = installation.api
+    with without(api, roles(api), missing), trial(installation) as running:
+        until(running.is_missed_after_a_change, "the right is missed")
+        assert not running.is_done()

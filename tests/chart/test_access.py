@@ -76,6 +76,12 @@ def test_standalone_mode_may_run_workloads() -> None:
             [],
             ["list", "watch"],
         ),
+        (
+            ["serving.kserve.io"],
+            ["clusterservingruntimes"],
+            ["kserve-sklearnserver"],
+            ["get", "create", "patch", "delete"],
+        ),
         (["apps"], ["deployments"], [], WORKLOADS),
         ([""], ["services", "configmaps"], [], WORKLOADS),
         (["autoscaling"], ["horizontalpodautoscalers"], [], WORKLOADS),

@@ -8,7 +8,7 @@ import yaml
 
 from batcher_contract import __version__
 from tests.chart.rendered import CASES, helm, refusal
-from tests.chart.test_definitions import DEFINED
+from tests.chart.test_definitions import DEFINED, STANDALONE
 from tests.chart.values_table import CHART, leaves, rows, shown_table, table
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -115,7 +115,7 @@ def test_every_value_is_set_in_some_case() -> None:
                 found |= paths(inner, f"{path}.{key}" if path else key)
         return found
 
-    used = set().union(*(paths(values, "") for values in (*CASES.values(), DEFINED)))
+    used = set().union(*(paths(values, "") for values in (*CASES.values(), DEFINED, STANDALONE)))
     unused = {row.path for row in rows()} - used
     # Plain texts, like others that are set.
     assert unused <= {

@@ -11,6 +11,8 @@
 {{- define "inference-batcher.operator" -}}{{ include "inference-batcher.fullname" . }}-operator{{- end -}}
 {{- define "inference-batcher.webhook" -}}{{ include "inference-batcher.fullname" . }}-webhook{{- end -}}
 
+{{- define "inference-batcher.runtimes" -}}{{ include "inference-batcher.fullname" . }}-runtimes{{- end -}}
+
 {{- /* The webhook configurations' name, whatever the release is called: the API server calls
 webhooks in the order of these names, and this one must follow KServe's. */ -}}
 {{- define "inference-batcher.configuration" -}}inferenceservices.inference-batcher.io{{- end -}}
@@ -60,11 +62,11 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{- /* metadata of a pod: root, component, values, port of its metrics. */ -}}
+{{- /* metadata of a pod: root, component, values, port of its metrics; annotations if any. */ -}}
 {{- define "inference-batcher.podMetadata" -}}
-{{- $annotations := dict -}}
+{{- $annotations := default dict .annotations -}}
 {{- if eq .root.Values.metrics.scrape "annotations" -}}
-{{- $annotations = dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .port) -}}
+{{- $annotations = merge (dict) $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .port)) -}}
 {{- end -}}
 labels:
   {{- merge (include "inference-batcher.selectorLabels" . | fromYaml) .values.podLabels .root.Values.commonLabels | toYaml | nindent 2 }}

@@ -13,7 +13,7 @@ from batcher_operator.standalone.failures import Failure
 from batcher_operator.standalone.looks import Json, mapping, objects, plain, text, whole
 from batcher_operator.standalone.workload import Workload, component_name
 
-__all__ = ["Observed", "is_rolled_out", "is_up", "status_of"]
+__all__ = ["Observed", "components_in", "is_rolled_out", "is_up", "status_of"]
 
 _READY: Final = {"predictor": "PredictorReady", "transformer": "TransformerReady"}
 _DOMAIN: Final = "cluster.local"
@@ -59,7 +59,7 @@ def status_of(
     """
     meta, spec = mapping(service.get("metadata")), mapping(service.get("spec"))
     name, namespace = text(meta.get("name")), text(meta.get("namespace"))
-    present = [each for each in COMPONENTS if each == "predictor" or mapping(spec.get(each))]
+    present = components_in(spec)
     states = {
         _READY[each]: _component_state(each, component_name(name, each), workload, observed)
         for each in present
@@ -87,6 +87,11 @@ def status_of(
         kind = workload.runtime.kind
         status[f"{kind[0].lower()}{kind[1:]}Name"] = workload.runtime.name
     return status
+
+
+def components_in(spec: Mapping[str, Any]) -> list[str]:
+    """The components that the status of an InferenceService is about."""
+    return [each for each in COMPONENTS if each == "predictor" or mapping(spec.get(each))]
 
 
 def is_rolled_out(deployment: Mapping[str, Any] | None) -> bool:

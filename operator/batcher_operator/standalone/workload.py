@@ -30,6 +30,7 @@ from batcher_operator.standalone.storage import Initializer, with_model
 
 __all__ = [
     "MANAGED_BY",
+    "MANAGED_BY_LABEL",
     "Found",
     "Platform",
     "Unwanted",
@@ -43,7 +44,7 @@ __all__ = [
 MANAGED_BY: Final = "inference-batcher"
 """The value of the label `app.kubernetes.io/managed-by` of each object here."""
 
-_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 _MODEL_FORMAT: Final = "modelFormat"
 _SOURCE: Final = "internal.serving.kserve.io/storage-initializer-sourceuri"
 _READ_ONLY: Final = "storage.kserve.io/readonly"
@@ -321,7 +322,7 @@ class _Maker:
         metadata: Json = {
             "name": name,
             "namespace": self._namespace,
-            "labels": {**labels, _MANAGED_BY: MANAGED_BY},
+            "labels": {**labels, MANAGED_BY_LABEL: MANAGED_BY},
             "ownerReferences": [
                 {
                     "apiVersion": "serving.kserve.io/v1beta1",

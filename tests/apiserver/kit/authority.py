@@ -71,8 +71,12 @@ class Authority:
         *,
         organizations: Iterable[str] = (),
         names: Iterable[str] = ("127.0.0.1", "localhost"),
+        identifies_authority: bool = True,
     ) -> Pair:
-        """A new certificate. Organizations are a client's groups; names may be IP addresses."""
+        """A new certificate. Organizations are a client's groups; names may be IP addresses.
+
+        Python 3.13 takes none that does not identify its authority's key, unless told to.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
@@ -81,16 +85,15 @@ class Authority:
             ]
         )
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = (
+        builder = (
             _builder(subject, self._name, key)
             .add_extension(x509.SubjectAlternativeName(map(_general_name, names)), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(  # Python 3.13 demands it
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())
         )
+        if identifies_authority:
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(identifier, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         return Pair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 

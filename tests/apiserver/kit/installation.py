@@ -9,7 +9,7 @@ import base64
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ NAMESPACE: Final = "batching"
 RELEASE: Final = "inference-batcher"
 _BIN: Final = ROOT / ".venv" / "bin"
 _MOUNT: Final = "/etc/inference-batcher/tls"
+_RUNTIMES: Final = "/etc/inference-batcher/runtimes"
 
 
 class SecretVolume:
@@ -123,10 +124,15 @@ class Installation:
     def start_operator(self, *more: str, env: Mapping[str, str] | None = None) -> Program:
         """Start the operator; later flags win over the Deployment's."""
         self._count += 1
+        runtimes = self.server.folder / f"runtimes-{self._count}"
+        runtimes.mkdir()
+        config_map = self.api.find("ConfigMap", f"{RELEASE}-runtimes", NAMESPACE) or {"data": {}}
+        for key, text in config_map["data"].items():
+            (runtimes / key).write_text(text)
         return Program(
             [
                 str(_BIN / "batcher-operator"),
-                *self.arguments("operator"),
+                *(arg.replace(_RUNTIMES, str(runtimes)) for arg in self.arguments("operator")),
                 f"--kubeconfig={self.kubeconfig()}",
                 "--host=127.0.0.1",
                 f"--health-port={self.operator_port}",
@@ -210,16 +216,17 @@ def _is_ready(port: int) -> bool:
 
 @contextmanager
 def running_installation(
-    *values: str, knows_inferenceservices: bool = True
+    *values: str, knows_inferenceservices: bool = True, flags: Sequence[str] = ()
 ) -> Iterator[Installation]:
     """An API server of its own with the chart installed, with these `--set-json` values.
 
-    InferenceServices are defined as for KServe, unless the chart is to do that.
+    InferenceServices are defined as for KServe, unless the chart is to do that; `flags` are
+    kube-apiserver's.
     """
     with ExitStack() as stack:
         network = ClusterNetwork(Path(stack.enter_context(TemporaryDirectory())))
         stack.enter_context(network.running())
-        server = stack.enter_context(running_api_server(network.flag))
+        server = stack.enter_context(running_api_server(network.flag, *flags))
         api = stack.enter_context(closing(server.client()))
         if knows_inferenceservices:
             server.install_inferenceservices(api)

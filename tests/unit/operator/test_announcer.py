@@ -144,3 +144,12 @@ async def test_nothing_is_said_before_events_have_caught_up(stand: Stand) -> Non
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_other_settings_of_running_sidecars_are_looked_at(stand: Stand) -> None:
+    stand.memory.take("Pod", objects.pod(objects.sidecar(), decision="Injected: x"), gone=False)
+    await stand.look()
+    assert stand.sink.reasons == ["SidecarInjected"]
+    stand.announcer.tell_more(IRIS, (), {"predictor": '{"max-latency": "60000"}'})
+    await stand.announcer.work(lambda: stand.now_s)
+    assert stand.sink.reasons == ["SidecarInjected", "GracePeriodTooShort"]

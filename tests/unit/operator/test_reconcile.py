@@ -166,3 +166,19 @@ def test_without_kserve_nothing_batches_in_a_pod_without_a_sidecar() -> None:
     assert len(messages) == 2
     assert all("nothing batches" in message for message in messages)
     assert not any("KServe's agent" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("file", "reasons"),
+    [
+        ('{"max-latency": "60000"}', {"GracePeriodTooShort"}),
+        ('{"max-latency": "50"}', set()),
+        ('{"max-latency": "50", "max-queue-bytes": "2Gi"}', {"MemoryLimitTooLow"}),
+    ],
+)
+def test_what_running_sidecars_are_told_counts(file: str, reasons: set[str]) -> None:
+    sidecar = objects.sidecar("--settings-file=/settings.json")
+    pods = [read_pod(objects.pod(sidecar, terminationGracePeriodSeconds=8))]
+    service = read_service(objects.service())
+    told = reconcile(service, pods, IMAGE, "standalone", {"predictor": file})
+    assert {notice.reason for notice in told} == reasons

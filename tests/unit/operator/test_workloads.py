@@ -1,17 +1,16 @@
 import asyncio
 import copy
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from batcher_operator.kube import Conflict, Refused
+from batcher_operator.reconcile import Notice
 from batcher_operator.standalone.workload import Platform
 from batcher_operator.views import Key
 from batcher_operator.workloads import Workloads
-
-if TYPE_CHECKING:
-    from batcher_operator.reconcile import Notice
 
 IRIS = Key("models", "iris")
 SERVICE = "/apis/serving.kserve.io/v1beta1/namespaces/models/inferenceservices/iris"
@@ -31,9 +30,11 @@ class Cluster:
         self.deleted: list[str] = []
         self.listed: list[str] = []
         self.puts = 0
+        self.read: list[str] = []
         self.error: dict[str, OSError] = {}
 
     async def get(self, path: str) -> Json | None:
+        self.read.append(path)
         if path in self.error:
             raise self.error[path]
         return copy.deepcopy(self.objects.get(path))
@@ -72,9 +73,11 @@ class Stand:
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.told: dict[Key, tuple[Notice, ...]] = {}
-        self.workloads = Workloads(
-            self.cluster, Platform(), self.told.__setitem__, lambda: [IRIS]
-        )  # fmt: skip
+        self.files: Mapping[str, str] = {}
+        self.workloads = Workloads(self.cluster, Platform(), self.tell, lambda: [IRIS])
+
+    def tell(self, key: Key, notices: tuple[Notice, ...], files: Mapping[str, str]) -> None:
+        self.told[key], self.files = notices, files
 
     def service(self, **predictor: Any) -> Json:
         container = {"name": "kserve-container", "image": "example/iris:1"}
@@ -115,11 +118,35 @@ async def test_all_that_a_service_needs_is_applied_and_its_status_written(stand:
     assert stand.told[IRIS] == ()
 
 
+async def test_what_running_sidecars_are_told_is_handed_on(stand: Stand) -> None:
+    stand.service(batcher={"maxLatency": 60000})
+    await stand.look()
+    assert json.loads(stand.files["predictor"]) == {"max-latency": "60000"}
+    stand.service(batcher={"maxLatency": 7}, logger={"mode": "all"})
+    await stand.look()
+    assert json.loads(stand.files["predictor"]) == {"max-latency": "60000"}  # as it is still
+
+
 async def test_a_status_that_says_the_same_is_not_written_again(stand: Stand) -> None:
     stand.service()
     await stand.look()
     await stand.look()
     assert stand.cluster.puts == 1
+
+
+async def test_what_was_just_applied_is_not_read_again(stand: Stand) -> None:
+    service = stand.service(minReplicas=1)
+    await stand.look()
+    applied = (DEPLOYMENT, "/api/v1/namespaces/models/services/iris-predictor")
+    assert [path for path in stand.cluster.read if path in applied] == []
+    words = {c["type"]: c["status"] for c in service["status"]["conditions"]}
+    assert words["IngressReady"] == "True"
+    service["spec"]["predictor"]["logger"] = {"mode": "all"}
+    # Nothing is applied now, so what is there is read.
+    await stand.look()
+    assert DEPLOYMENT in stand.cluster.read
+    words = {c["type"]: c["status"] for c in service["status"]["conditions"]}
+    assert (words["Ready"], words["IngressReady"]) == ("False", "True")
 
 
 async def test_what_is_no_longer_wanted_is_deleted_once_nobody_needs_it(stand: Stand) -> None:
