@@ -14,7 +14,7 @@ from tests.apiserver.kit.programs import ROOT
 PAGE: Final = (ROOT / "docs" / "troubleshooting.md").read_text()
 BLOCKS: Final = re.findall(r"^(kubectl .*)$", PAGE, re.MULTILINE)
 INLINE: Final = re.findall(r"`(kubectl [^`]*[A-Z-][^`]*)`", PAGE)
-NEEDS_A_NODE: Final = ("logs", "port-forward", "rollout")
+NEEDS_A_NODE: Final = ("logs", "port-forward")
 NAME: Final = "iris"
 POD: Final = "iris-predictor-1"
 

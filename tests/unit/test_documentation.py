@@ -12,7 +12,10 @@ from tests.unit.contract import annotations_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").rglob("*.md")]
+    [
+        ROOT / "README.md",
+        *(page for name in ("charts", "docs", "examples") for page in (ROOT / name).rglob("*.md")),
+    ]
 )
 ANNOTATIONS = {
     *(field.annotation_key for field in FIELDS.values() if field.annotation),
