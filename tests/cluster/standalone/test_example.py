@@ -123,7 +123,7 @@ def test_the_example(example: Example, cluster: Cluster, namespace: str, caller:
     assert reply.keys() == {"batchId", "message", "predictions"}
     uuid.UUID(reply["batchId"])
     assert (reply["message"], reply["predictions"]) == ("", [0, 0, 0])
-    assert WINDOW_S <= took_s < WINDOW_S + 3
+    assert WINDOW_S <= took_s < WINDOW_S + 5
 
     # 20 instances and 32: one batch of 52, at once.
     began_s = time.monotonic()
