@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -17,7 +18,8 @@ def describe() -> dict[str, str]:
         "Processor": f"{os.cpu_count()} cores, {_cpu_model()}",
         "Memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "Kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        # How it was compiled matters as much as its version.
+        "Python": f"{platform.python_implementation()} {' '.join(sys.version.split())}",
         "Packages": ", ".join(
             f"{name} {_package(name)}" for name in ("httptools", "uvloop", "msgspec")
         ),
