@@ -1,0 +1,58 @@
+"""The servers, started once each for all tests that ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batcher_contract.names import READINESS_PROBE_ENV
+from tests.peers.kit import triton
+from tests.peers.kit.side_by_side import ROWS, WINDOW_MS, SideBySide
+from tests.sidecar.kit.process import SidecarProcess, free_port
+from tests.sidecar.kit.rig import tcp_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.peers.kit.programs import Program
+
+    Start = Callable[[Path, int], Program]
+
+
+@contextlib.contextmanager
+def _beside(name: str, start: Start, folder: Path) -> Iterator[SideBySide]:
+    model_port = free_port()
+    model = start(folder, model_port)
+    sidecar = SidecarProcess(
+        (
+            *("--enable-batcher", "--max-batchsize", str(ROWS)),
+            *("--max-latency", str(WINDOW_MS)),
+        ),
+        log=folder / "sidecar.log",
+        component_port=model_port,
+        env={READINESS_PROBE_ENV: tcp_probe(model_port)},
+    )
+    try:
+        asyncio.run(sidecar.started())
+        model.wait_ready(f"http://127.0.0.1:{model_port}/v2/health/ready")
+        yield SideBySide(name, model_port, sidecar.port, sidecar.admin_port)
+        sidecar.check()
+    finally:
+        sidecar.stop()
+        model.stop()
+
+
+@pytest.fixture(scope="session")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        pytest.skip("the wheel with Triton is for Linux on x86-64")
+    if sys.version_info >= (3, 13):
+        pytest.skip("Triton's Python backend needs numpy 1, which has no wheel for this Python")
+    with _beside("triton", triton.start, tmp_path_factory.mktemp("triton")) as servers:
+        yield servers
