@@ -56,9 +56,10 @@ def install(name: str) -> None:
     uv = (VENV_PYTHON, "-m", "uv", "--quiet")
     env = uv_environment()
     run(*uv, "venv", "--python", VENV_PYTHON, os.fspath(target), env=env)
-    # The list is whole, so nothing is left to be resolved.
     into = ("--python", os.fspath(target / "bin" / "python"))
-    run(*uv, "pip", "install", *into, "--no-deps", "--requirement", os.fspath(listed), env=env)
+    # The list is whole, so nothing is left to be resolved. Compiled, a server starts in seconds.
+    how = ("--no-deps", "--compile-bytecode")
+    run(*uv, "pip", "install", *into, *how, "--requirement", os.fspath(listed), env=env)
     stamp.write_text(wanted)
 
 

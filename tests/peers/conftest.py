@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batcher_contract.names import READINESS_PROBE_ENV
-from tests.peers.kit import triton
+from tests.peers.kit import mlserver, triton
+from tests.peers.kit.programs import ROOT, Program
 from tests.peers.kit.side_by_side import ROWS, WINDOW_MS, SideBySide
 from tests.sidecar.kit.process import SidecarProcess, free_port
 from tests.sidecar.kit.rig import tcp_probe
@@ -19,8 +20,6 @@ from tests.sidecar.kit.rig import tcp_probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.peers.kit.programs import Program
 
     Start = Callable[[Path, int], Program]
 
@@ -55,4 +54,21 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySi
     if sys.version_info >= (3, 13):
         pytest.skip("Triton's Python backend needs numpy 1, which has no wheel for this Python")
     with _beside("triton", triton.start, tmp_path_factory.mktemp("triton")) as servers:
+        yield servers
+
+
+def _start_kserve(folder: Path, port: int) -> Program:
+    command = [sys.executable, "-m", "tests.peers.kit.sdk_models", str(port)]
+    return Program(command, log=folder / "kserve.log", env={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture(scope="session")
+def kserve_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
+    with _beside("kserve", _start_kserve, tmp_path_factory.mktemp("kserve")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def mlserver_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
+    with _beside("mlserver", mlserver.start, tmp_path_factory.mktemp("mlserver")) as servers:
         yield servers

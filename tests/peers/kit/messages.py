@@ -39,6 +39,7 @@ class Message:
     rows: int
     path: str = "infer"
     """What follows the model's name."""
+    request_id: str | None = None
 
 
 def tensor(
@@ -89,7 +90,7 @@ def message(
         headers["Content-Type"] = "application/octet-stream"
         headers[HEADER_LENGTH] = str(len(head) if length is None else length)
     rows = inputs[0].fields["shape"][0] if inputs else 0
-    return Message(head + b"".join(blobs), headers, rows, path)
+    return Message(head + b"".join(blobs), headers, rows, path, request_id)
 
 
 @dataclass(frozen=True)

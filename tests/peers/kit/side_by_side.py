@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "TIMEOUT_S", "WINDOW_MS", "SideBySide"]
 
 ROWS: Final = 12
-"""The sidecar's maximum batch size: callers with so many rows together do not wait for its window."""
+"""The sidecar's maximum batch size: callers with so many rows together do not wait longer."""
 WINDOW_MS: Final = 3000
 TIMEOUT_S: Final = 30.0
-_KNOWN_S: Final = 5.0
+_KNOWN_S: Final = 0.5
 _POLL_S: Final = 0.05
 
 
