@@ -35,6 +35,7 @@ MODELS: Final[Mapping[str, Mapping[str, Any]]] = {
     "types": {"implementation": "mlserver_models.TypesModel"},
     "many": {"implementation": "mlserver_models.ManyModel"},
     "total": {"implementation": "mlserver_models.TotalModel"},
+    "picky": {"implementation": "mlserver_models.PickyModel"},
     "told": {
         "implementation": "mlserver_models.ManyModel",
         "inputs": _tensors(

@@ -19,7 +19,7 @@ from mlserver.types import (  # type: ignore[import-not-found]
 from sklearn.datasets import load_iris  # type: ignore[import-untyped]
 from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
-__all__ = ["ManyModel", "TotalModel", "TypesModel"]
+__all__ = ["ManyModel", "PickyModel", "TotalModel", "TypesModel"]
 
 
 class _PeerModel(MLModel):  # type: ignore[misc]
@@ -72,6 +72,17 @@ class ManyModel(_PeerModel):
             ),
             ResponseOutput(name="TEXTS", shape=[len(texts), 2], datatype="BYTES", data=doubled),
         ]
+
+
+class PickyModel(_PeerModel):
+    """One more than each number; takes no negative ones."""
+
+    def outputs_for(self, inputs: list[Any]) -> list[Any]:
+        (given,) = inputs
+        numbers = NumpyCodec.decode_input(given)
+        if (numbers < 0).any():
+            raise InferenceError("a number is negative")
+        return [NumpyCodec.encode_output("Y", numbers + 1)]
 
 
 class TotalModel(_PeerModel):

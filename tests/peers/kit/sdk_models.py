@@ -48,6 +48,13 @@ def total(tensors: Arrays) -> Arrays:
     return {"TOTAL": tensors["X"].sum().reshape(1)}
 
 
+def picky(tensors: Arrays) -> Arrays:
+    """One more than each number; takes no negative ones."""
+    if (tensors["X"] < 0).any():
+        raise InvalidInput("a number is negative")
+    return {"Y": tensors["X"] + 1}
+
+
 class PeerModel(kserve.Model):  # type: ignore[misc]
     """A function from arrays to arrays."""
 
@@ -108,6 +115,7 @@ def main() -> None:
         PeerModel("many", many),
         PeerModel("types", types),
         PeerModel("total", total),
+        PeerModel("picky", picky),
     ]
     serve(models, http_port=int(sys.argv[1]))
 

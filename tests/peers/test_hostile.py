@@ -1,0 +1,65 @@
+"""Requests that no well-meaning client sends harm nobody but their sender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.peers.kit.callers import crowd, numbers
+from tests.peers.kit.hostile import BINARY_CASES, JSON_CASES, PAIRS
+from tests.peers.kit.side_by_side import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.peers.kit.messages import Answer, Message
+    from tests.peers.kit.side_by_side import SideBySide
+
+MODEL: Final = "picky"
+SERVERS: Final = ("triton", "kserve", "mlserver")
+CASES: Final = {
+    **{f"{title}, JSON": sent for title, sent in JSON_CASES.items()},
+    **{f"{title}, binary": sent for title, sent in BINARY_CASES.items()},
+}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def servers(request: pytest.FixtureRequest) -> SideBySide:
+    found: SideBySide = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+def send_beside_others(servers: SideBySide, hostile: Sequence[Message]) -> None:
+    """Each must get what the server alone says, or the sidecar's refusal if that refuses, too."""
+    binary = "Inference-Header-Content-Length" in hostile[0].headers and servers.name != "mlserver"
+    servers.get_acquainted(MODEL, numbers(ROWS, 99))
+    mates = crowd(numbers, binary=binary)
+    expected = [servers.direct(MODEL, sent) for sent in mates]
+    alone = [servers.direct(MODEL, sent) for sent in hostile]
+
+    answers = servers.ask_at_once(MODEL, [*mates, *hostile])
+
+    for answer, theirs in zip(answers, expected, strict=False):
+        assert theirs.status == 200
+        assert answer.content() == theirs.content(), answer.body
+    for answer, theirs in zip(answers[len(mates) :], alone, strict=True):
+        assert said(answer) == said(theirs) or refused(answer, theirs)
+
+
+def said(answer: Answer) -> object:
+    return answer.content() if answer.status == 200 else (answer.status, answer.body)
+
+
+def refused(answer: Answer, theirs: Answer) -> bool:
+    return answer.status == 400 and theirs.status >= 400 and answer.body.startswith(b'{"error":"')
+
+
+@pytest.mark.parametrize("title", CASES)
+def test_a_hostile_request_harms_nobody_else(servers: SideBySide, title: str) -> None:
+    send_beside_others(servers, [CASES[title]])
+
+
+@pytest.mark.parametrize("title", PAIRS)
+def test_two_that_would_make_up_for_each_other_do_not_meet(servers: SideBySide, title: str) -> None:
+    send_beside_others(servers, PAIRS[title])
