@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batcher_contract import __version__
 from batcher_contract.logs import configure_logging
 from batcher_sidecar.admin import build_app, start_admin
-from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.config import parse_args
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.errors import REASONS
@@ -60,7 +60,7 @@ async def serve(config: SidecarConfig) -> int:
     probe = ModelProbe.parse(config.readiness_probe, config.component_host, config.component_port)
     metrics = Metrics(version=__version__, refusal_reasons=REASONS)
     pool = UpstreamPool(config.component_host, config.component_port)
-    port = SidecarPort(config, V1Codec(config.settings.row_signature), pool, metrics)
+    port = SidecarPort(config, Codecs.of(config.settings.row_signature), pool, metrics)
     lifecycle = Lifecycle(port, probe, config.settings)
     port.ready = lifecycle.ready
     lifecycle.handle_signals()

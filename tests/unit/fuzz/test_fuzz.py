@@ -21,11 +21,9 @@ _split = V1Codec.split
 _join = V1Codec.join
 
 
-def swapped_split(
-    codec: V1Codec, body: bytes, counts: Sequence[int]
-) -> tuple[Sequence[bytes], int]:
+def swapped_split(codec: V1Codec, *args: Any) -> tuple[Sequence[Any], int]:
     """Give each member the part of another."""
-    parts, dropped = _split(codec, body, counts)
+    parts, dropped = _split(codec, *args)
     return parts[::-1], dropped
 
 

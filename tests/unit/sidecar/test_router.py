@@ -5,17 +5,19 @@ from typing import Any, Final
 import pytest
 
 from batcher_contract import BatcherSettings
+from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.errors import Refusal
 from batcher_sidecar.http1 import parse_request_head
 from batcher_sidecar.router import Batch, Forward, Probe, Route, Router
 
+CODECS: Final = Codecs.of("shape")
 PREDICT: Final = "POST /v1/models/iris:predict"
 
 
 def route(line: str, *fields: str, enabled: bool = True, **settings: Any) -> Route:
     """Route a request of that method and target with these headers."""
     head = "\r\n".join([f"{line} HTTP/1.1", "Host: here", *fields, "", ""])
-    router = Router(BatcherSettings(**settings), enabled=enabled)
+    router = Router(BatcherSettings(**settings), CODECS, enabled=enabled)
     return router.route(parse_request_head(head.encode("latin-1")))
 
 
@@ -57,7 +59,18 @@ def test_predict_requests_are_batched_under_any_prefix(target: str) -> None:
         ("POST /v1/models/iris:PREDICT", [], "path"),
         ("POST /v1/models/iris?x=:predict", [], "path"),
         ("POST /v1/models/iris%253Apredict", [], "path"),
-        ("POST /v2/models/iris/infer", [], "path"),
+        ("POST /v2/models/iris/infer/", [], "path"),
+        ("POST /v2/models/iris/generate", [], "path"),
+        ("POST /v2/models/iris/infer_stream", [], "path"),
+        ("POST /v2/models/iris/versions/infer", [], "path"),
+        ("POST /v2/models/iris/version/1/infer", [], "path"),
+        ("POST /v2/models/infer", [], "path"),
+        ("POST /v2/models//infer", [], "path"),
+        ("POST /v2/models/a/b/infer", [], "path"),
+        ("POST /v2/models/iris%2Finfer", [], "path"),
+        ("POST /v2/models/iris/inf%65r", [], "path"),
+        ("POST /v1/models/iris/infer", [], "path"),
+        ("GET /v2/models/iris/infer", [], "method"),
         ("POST /openai/v1/completions", [], "path"),
         (PREDICT, ["Content-Encoding: gzip"], "content_encoding"),
         (PREDICT, ["Content-Encoding: identity, gzip"], "content_encoding"),
