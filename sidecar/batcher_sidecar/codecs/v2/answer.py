@@ -120,8 +120,8 @@ def _read_fields(text: bytes) -> dict[str, Raw]:
     if not text.isascii():
         text.decode()
     fields = _decode_fields(text)
-    if "outputs" not in fields:
-        raise Unsplittable("the answer has no `outputs`")
+    if bytes(fields.get("outputs", b""))[:1] != b"[":
+        raise Unsplittable("the answer has no list of `outputs`")
     return fields
 
 
