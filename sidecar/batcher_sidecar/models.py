@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 from batcher_sidecar.codecs.v2.metadata import obstacle, read_max_batch_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
 
@@ -74,8 +76,9 @@ class Model:
 class Models:
     """Remembers a bounded number of models."""
 
-    def __init__(self, pool: UpstreamPool) -> None:
+    def __init__(self, pool: UpstreamPool, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
+        self._clock_s = clock_s
         self._loop = asyncio.get_running_loop()
         self._models: dict[bytes, Model] = {}
         self._asking: set[_Question] = set()
@@ -123,7 +126,7 @@ class Models:
 
     def count_unbatchable(self) -> int:
         """Return how many models are not batched at present."""
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         return sum([model.unbatchable(now_s) for model in self._models.values()])
 
     def close(self) -> None:
@@ -150,12 +153,12 @@ class Models:
         self._asking.discard(question)
         model = question.model
         model.asking = False
-        model.ask_at_s = time.monotonic() + ASK_AGAIN_S
+        model.ask_at_s = self._clock_s() + ASK_AGAIN_S
         if not said and not model.known:
             if question.of_one_that_serves:
                 model.learn("", 0)  # it does not tell; its answers will
             else:
-                model.ask_at_s = time.monotonic() + RETRY_S
+                model.ask_at_s = self._clock_s() + RETRY_S
 
 
 class _Question:

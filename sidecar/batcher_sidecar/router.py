@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from batcher_contract.names import BYPASS_HEADER, PROBE_HEADER
+from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
 from batcher_sidecar.errors import Refusal, refusal
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _PROBE_FIELD: Final = PROBE_HEADER.lower().encode()
 _BYPASS_FIELD: Final = BYPASS_HEADER.lower().encode()
+_FRAMING_FIELDS: Final = (b"host", b"content-length", INFERENCE_HEADER_LENGTH)
 _V1_SUFFIX: Final = b":predict"
 _V2_SUFFIX: Final = b"/infer"
 # Judged as it is written: what is spelt with percent signs elsewhere than in a name is forwarded.
@@ -65,7 +67,7 @@ class Router:
         """Decide by these settings from now on."""
         self.max_body_bytes = min(settings.max_body_bytes, settings.max_queue_bytes)
         self._key_headers = tuple([name.lower().encode() for name in settings.batch_key_headers])
-        self._not_in_connection = frozenset([b"host", b"content-length", *self._key_headers])
+        self._not_in_connection = frozenset([*_FRAMING_FIELDS, *self._key_headers])
 
     def route(self, head: RequestHead) -> Route:
         """Return what to do; pure."""

@@ -48,6 +48,31 @@ def test_predict_requests_are_batched_under_any_prefix(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        "/v2/models/iris/infer",
+        "/v2/models/iris/infer?verbose=1",
+        "/v2/models/iris/versions/1/infer",
+        "/serving/team/v2/models/iris/infer",
+        "/v2/models/versions/versions/infer/infer",
+        "/v2/models/v2/models/iris/infer",
+        "http://elsewhere/v2/models/iris/infer",
+    ],
+)
+def test_inferences_are_batched_under_any_prefix(target: str) -> None:
+    routed = route(f"POST {target}", "Content-Length: 5")
+    assert isinstance(routed, Batch)
+    assert routed.codec is CODECS.v2
+
+
+def test_each_protocol_has_its_codec() -> None:
+    routed = route(PREDICT)
+    assert isinstance(routed, Batch)
+    assert routed.codec is CODECS.v1
+    assert (CODECS.v1.protocol, CODECS.v2.protocol) == ("v1", "v2")
+
+
+@pytest.mark.parametrize(
     ("line", "fields", "reason"),
     [
         ("GET /v1/models/iris:predict", [], "method"),
@@ -127,7 +152,9 @@ def test_connect_is_refused(enabled: bool) -> None:
 
 
 @pytest.mark.parametrize("line", [PREDICT, "GET /", "POST /x"])
-@pytest.mark.parametrize("name", ["Host", "content-length", "X-Tenant"])
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "X-Tenant", "Inference-Header-Content-Length"]
+)
 def test_connection_may_not_name_what_routing_and_framing_depend_on(line: str, name: str) -> None:
     refused = route(line, f"Connection: close, {name}", batch_key_headers=("x-tenant",))
     assert isinstance(refused, Refusal)
@@ -214,6 +241,10 @@ def test_key_headers_are_found_in_any_case() -> None:
         ("/prefix/v1/models/iris%3Apredict?a", "iris"),
         ("/v1/models/a%20b:predict", "a b"),
         ("/v1/models/%ff:predict", "�"),
+        ("/v2/models/iris/infer", "iris"),
+        ("/v2/models/a%20b/versions/3/infer?a", "a b"),
+        ("/v2/models/a%2Fb/infer", "a/b"),
+        ("/v2/models/%ff/infer", "�"),
         ("/:predict", ""),
     ],
 )

@@ -248,15 +248,14 @@ def name_batch(content: Content, batch_id: bytes) -> Message:
 def reunite(pieces: Sequence[Divided], member: V2Request, batch_id: bytes) -> Message:
     """Put the answers to one request's pieces together, in order; see ``Codec.reunite``."""
     last = pieces[-1]
-    for index, output in enumerate(last.outputs):
-        parts = [piece.outputs[index : index + 1] for piece in pieces]
-        alike = [own for own in parts if own and own[0].segments == output.segments]
-        if len(alike) != len(pieces) or len(pieces[0].outputs) != len(last.outputs):
+    if len({len(piece.outputs) for piece in pieces}) > 1:
+        raise Unsplittable("the answers to its pieces differ")
+    for output, *others in zip(last.outputs, *[piece.outputs for piece in pieces], strict=True):
+        if any(own.segments != output.segments for own in others):
             raise Unsplittable("the answers to its pieces differ")
-        owns = [own[0] for own in alike]
-        output.counts = [sum([own.counts[0] for own in owns])]
+        output.counts = [sum([own.counts[0] for own in others])]
         if output.blobs:
-            output.blobs = [[view for own in owns for view in own.blobs[0]]]
+            output.blobs = [[view for own in others for view in own.blobs[0]]]
         else:
-            output.data = [b",".join([own.data[0] for own in owns])]
+            output.data = [b",".join([own.data[0] for own in others])]
     return last.message(0, member.id, batch_id)

@@ -1,0 +1,359 @@
+"""What is not joined: each is left to the model server, or refused where it cannot be framed."""
+
+import json
+import struct
+import time
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher_sidecar.codecs import BadRequest, Bypass
+from batcher_sidecar.codecs.v2 import V2Codec
+from tests.unit.sidecar.codecs.v2.messages import HEADER, Form, Tensor, plain, templates, write
+
+CODEC: Final = V2Codec()
+DEEP: Final = b"[" * 100_000 + b"1" + b"]" * 100_000
+
+
+def tensor(shape: Any, data: Any, datatype: str = "FP32", **fields: Any) -> bytes:
+    """One input as JSON; `shape` and `data` may be bytes as they are to be written."""
+    written = {
+        "name": b'"x"',
+        "shape": shape if isinstance(shape, bytes) else plain(shape),
+        "datatype": plain(datatype),
+        "data": data if isinstance(data, bytes) else plain(data),
+        **{name: plain(value) for name, value in fields.items()},
+    }
+    inner = b",".join([b'"%b":%b' % (name.encode(), value) for name, value in written.items()])
+    return b"{%b}" % inner
+
+
+def body(*tensors: bytes, more: bytes = b"") -> bytes:
+    return b'{"inputs":[%b]%b}' % (b",".join(tensors), more)
+
+
+def reason(data: bytes, *, json_bytes: bytes | None = None) -> str | None:
+    """Why a request is forwarded, or None if it is for batching."""
+    headers = {} if json_bytes is None else {HEADER.encode(): json_bytes}
+    try:
+        CODEC.parse(data, headers)
+    except Bypass as bypass:
+        return bypass.reason
+    return None
+
+
+GOOD: Final = tensor([1, 4], [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ([1, 4], [1, 2, 3, 4, 5, 6, 7, 8]),
+        ([1, 4], []),
+        ([1, 4], [[]]),
+        ([1, 4], [[1, 2, 3]]),
+        ([1, 4], [[1, 2], [3, 4]]),
+        ([2, 2], [[1, 2, 3], [4]]),
+        ([2, 2], [[1, 2], 3, 4]),
+        ([2, 2], [1, 2, [3, 4]]),
+        ([2, 2], [[[1, 2], [3, 4]]]),
+        ([2, 2], [[[1], [2]], [[3], [4]]]),
+        ([2, 2, 2], [[1, 2, 3, 4], [5, 6, 7, 8]]),
+        ([2, 1, 2], [[[1, 2], [3, 4]]]),
+        ([2, 1], [[1], []]),
+        ([2, 1], [[], [1]]),
+        ([2, 1], b"[[1],[ ]]"),
+        ([1, 1], [[]]),
+        ([1], []),
+        ([1], b"[ ]"),
+        ([1], 5),
+        ([1], "5"),
+        ([1], {"a": 5}),
+        ([1], None),
+        ([2], [1, {"a": 2}]),
+        ([2], [1, "2"]),
+        ([3], ["1,2"]),
+        ([2], [[1], [2]]),
+        ([0], []),
+        ([0, 4], []),
+        ([1, 0], [[]]),
+        ([], [1]),
+        ([], 1),
+        ([-1, 4], [1, 2, 3, 4]),
+        ([-1, -4], [1, 2, 3, 4]),
+        ([-2, -2], [[1, 2], [3, 4]]),
+        ([1 << 64, 4], [1, 2, 3, 4]),
+        ([1 << 32, 1 << 32], [1, 2, 3, 4]),
+        ([1 << 62, 4], [1, 2, 3, 4]),
+        ([1] * 17, [1]),
+        ([1] * 10_000, [1]),
+    ],
+    ids=str,
+)
+def test_shape_and_data_that_disagree_are_not_joined(shape: Any, data: Any) -> None:
+    assert reason(body(tensor(shape, data))) == "tensors"
+    assert reason(body(GOOD, tensor(shape, data))) == "tensors"
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ([1, 2], ["a"]),
+        ([1, 2], [["a"]]),
+        ([1, 2], [["a"], ["b"]]),
+        ([2, 2], [["a", "b"], ["c"]]),
+        ([2, 1], [["a"], "b"]),
+        ([2], ["a", 1]),
+        ([2], ["a", ["b"]]),
+        ([2], ["a", None]),
+        ([1], []),
+        ([1], "a"),
+        ([2, 1], [[["a"]], [["b"]]]),
+        ([1 << 40], ["a"]),
+    ],
+    ids=str,
+)
+def test_strings_that_disagree_with_their_shape_are_not_joined(shape: Any, data: Any) -> None:
+    assert reason(body(tensor(shape, data, "BYTES"))) == "tensors"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "json"),
+        (b"{", "json"),
+        (b"[]", "form"),
+        (b"{}", "form"),
+        (b'{"inputs":[]}', "form"),
+        (b'{"inputs":{}}', "form"),
+        (b'{"inputs":null}', "form"),
+        (b'{"inputs":[null]}', "form"),
+        (body(GOOD) + b"x", "json"),
+        (body(b"\xff" + GOOD), "json"),
+        (body(tensor([1], b'["\xff"]', "BYTES")), "json"),
+        (body(tensor([1], b'["\\ud800"]', "BYTES")), "surrogate"),
+        (body(tensor([1], b"[NaN]")), "nan"),
+        (body(tensor([1], b"[-Infinity]")), "nan"),
+        (body(tensor([1], DEEP)), "nesting"),
+        (body(GOOD, more=b',"own":' + DEEP), "nesting"),
+        (body(GOOD, more=b',"id":7'), "form"),
+        (body(GOOD, more=b',"id":["a"]'), "form"),
+        (body(GOOD, more=b',"parameters":[]'), "form"),
+        (body(GOOD, more=b',"parameters":1'), "form"),
+        (body(GOOD, more=b',"outputs":{}'), "form"),
+        (body(GOOD, more=b',"outputs":[1]'), "form"),
+        (body(GOOD, more=b',"outputs":[{"parameters":1}]'), "form"),
+        (body(tensor([1.0], [1])), "form"),
+        (body(tensor(["1"], [1])), "form"),
+        (body(tensor([True], [1])), "form"),
+        (body(tensor(b"[1e0]", [1])), "form"),
+        (body(tensor(b"[%b]" % (b"9" * 5000), [1])), "form"),
+        (body(tensor(None, [1])), "form"),
+        (body(tensor([1], [1], own=1)), "form"),
+        (body(b'{"name":"x","datatype":"FP32","data":[1]}'), "form"),
+        (body(b'{"shape":[1],"datatype":"FP32","data":[1]}'), "form"),
+        (body(b'{"name":7,"shape":[1],"datatype":"FP32","data":[1]}'), "tensors"),
+        (body(b'{"name":"x","shape":[1],"datatype":"FP32"}'), "tensors"),
+        (body(tensor([1], [1], "fp32")), "tensors"),
+        (body(tensor([1], [1], "STRING")), "tensors"),
+        (body(GOOD, tensor([2], [1, 2])), "tensors"),
+        (body(tensor([1], [1], parameters={"binary_data_size": 4})), "tensors"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_has_another_form_is_left_to_the_model_server(data: bytes, expected: str) -> None:
+    assert reason(data) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sequence_id", "sequence_start", "sequence_end", "priority", "timeout",
+        "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset",
+    ],
+)  # fmt: skip
+def test_parameters_of_one_caller_alone_forbid_batching(name: str) -> None:
+    escaped = "".join([f"\\u{ord(letter):04x}" for letter in name])
+    for spelt in (name, escaped):
+        parameters = b'{"a":1,"%b":0}' % spelt.encode()
+        outputs = b',"outputs":[{"name":"y"},{"name":"z","parameters":%b}]' % parameters
+        own = GOOD[:-1] + b',"parameters":%b}' % parameters
+        for _ in range(2):  # judgements are remembered
+            assert reason(body(GOOD, more=b',"parameters":' + parameters)) == "parameters"
+            assert reason(body(GOOD, more=outputs)) == "parameters"
+            assert reason(body(own)) == "parameters"
+    assert reason(body(GOOD, more=b',"parameters":{"my_%b":0}' % name.encode())) is None
+    assert reason(body(GOOD, more=b',"parameters":{"a":"%b"}' % name.encode())) is None
+
+
+def test_long_parameters_are_judged_too() -> None:
+    padding = b'"%b":1' % (b"a" * 5000)
+    for name in (b"timeout", b"binary_data_size"):
+        own = GOOD[:-1] + b',"parameters":{%b,"%b":1}}' % (padding, name)
+        assert reason(body(own)) in ("parameters", "tensors")
+    parameters = b',"parameters":{%b,"timeout":1}' % padding
+    assert reason(body(GOOD, more=parameters)) == "parameters"
+
+
+def blob(shape: Any, datatype: str, size: Any) -> bytes:
+    return b'{"name":"x","shape":%b,"datatype":"%b","parameters":{"binary_data_size":%b}}' % (
+        plain(shape),
+        datatype.encode(),
+        size if isinstance(size, bytes) else plain(size),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "size", "data"),
+    [
+        ([1, 4], "FP32", 16, bytes(15)),
+        ([1, 4], "FP32", 16, bytes(17)),
+        ([1, 4], "FP32", 12, bytes(12)),
+        ([1, 4], "FP32", 20, bytes(20)),
+        ([1, 4], "FP32", 12, bytes(16)),
+        ([1, 4], "FP16", 16, bytes(16)),
+        ([1, 4], "FP32", -16, bytes(16)),
+        ([1, 4], "FP32", 16.0, bytes(16)),
+        ([1, 4], "FP32", "16", bytes(16)),
+        ([1, 4], "FP32", None, bytes(16)),
+        ([1, 4], "FP32", b"1" * 50, bytes(16)),
+        ([1, 4], "FP32", 1 << 63, bytes(16)),
+        ([-1, -4], "FP32", 16, bytes(16)),
+        ([1 << 61, 8], "FP32", 0, b""),
+        ([1 << 62, 4], "FP32", 0, b""),
+        ([0], "FP32", 0, b""),
+        ([1, 4], "FP31", 16, bytes(16)),
+        ([2], "BYTES", 8, b"\1\0\0\0a\0\0\0"),
+        ([2], "BYTES", 4, b"\0\0\0\0"),
+        ([1], "BYTES", 8, bytes(8)),
+        ([1], "BYTES", 5, b"\2\0\0\0a"),
+        ([1], "BYTES", 5, b"\0\0\0\0a"),
+        ([1], "BYTES", 4, b"\xff\xff\xff\xff"),
+        ([1], "BYTES", 3, b"\0\0\0"),
+        ([1], "BYTES", 0, b""),
+        ([1 << 40], "BYTES", 4, bytes(4)),
+    ],
+    ids=str,
+)
+def test_blobs_that_disagree_are_not_joined(
+    shape: Any, datatype: str, size: Any, data: bytes
+) -> None:
+    text = body(blob(shape, datatype, size))
+    assert reason(text + data, json_bytes=b"%d" % len(text)) == "tensors"
+
+
+def test_blobs_may_not_borrow_from_one_another() -> None:
+    good = blob([1, 4], "FP32", 16)
+    for sizes in ((8, 24), (0, 32), (32, 0), (16, 12), (16, 20)):
+        text = body(*[blob([1, 4], "FP32", size) for size in sizes])
+        assert reason(text + bytes(32), json_bytes=b"%d" % len(text)) == "tensors"
+    text = body(good, good)
+    assert reason(text + bytes(32), json_bytes=b"%d" % len(text)) is None
+
+
+def test_without_the_header_there_are_no_blobs() -> None:
+    text = body(blob([1, 4], "FP32", 16))
+    assert reason(text) == "tensors"
+    assert reason(text + bytes(16)) == "json"
+    assert reason(body(GOOD, blob([1], "FP32", 0))) == "tensors"
+
+
+@pytest.mark.parametrize("declared", [b"", b"-1", b"+5", b"x", b"1.0", b"5, 5", b"0x5", b"05"])
+def test_a_length_that_is_no_number_is_refused(declared: bytes) -> None:
+    with pytest.raises(BadRequest, match="is no number"):
+        CODEC.parse(body(GOOD), {HEADER.encode(): declared})
+
+
+def test_a_length_beyond_the_body_is_refused() -> None:
+    text = body(GOOD)
+    with pytest.raises(BadRequest, match="but the body has"):
+        CODEC.parse(text, {HEADER.encode(): b"%d" % (len(text) + 1)})
+    assert reason(text, json_bytes=b"%d" % len(text)) is None
+    assert reason(text, json_bytes=b"%d" % (len(text) - 1)) == "json"
+    assert reason(text, json_bytes=b"0") == "raw"
+
+
+@given(templates(), st.data())
+def test_one_element_more_or_less_is_noticed(template: Any, data: st.DataObject) -> None:
+    draw: Any = data.draw
+    tensors: list[Tensor] = template.fill(draw, draw(st.integers(1, 3)))
+    index = draw(st.integers(0, len(tensors) - 1))
+    tensors[index] = Padded(tensors[index], draw(st.sampled_from([-1, 1, 2])))
+    text, headers = write(tensors)
+    with pytest.raises(Bypass) as caught:
+        CODEC.parse(text, headers)
+    assert caught.value.reason in ("tensors", "json")
+
+
+class Padded(Tensor):
+    """A tensor that claims other dimensions than its data has."""
+
+    def __init__(self, tensor: Tensor, more: int) -> None:
+        form: Form = "binary" if tensor.form == "binary" else "flat"
+        rows = tensor.rows
+        elements = tensor.elements + tensor.elements[:1] * more
+        if more < 0:
+            elements = tensor.elements[:more]
+        super().__init__(
+            tensor.name, tensor.datatype, tensor.tail, form, elements, tensor.parameters
+        )
+        object.__setattr__(self, "_rows", rows)
+
+    @property
+    def rows(self) -> int:
+        rows: int = object.__getattribute__(self, "_rows")
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        (body(blob([1 << 24], "BYTES", 1 << 26)), bytes(1 << 26)),
+        (body(tensor([1 << 20], b'["",' + b'"",' * ((1 << 20) - 2) + b'""]', "BYTES")), b""),
+        (body(tensor([1, 1 << 20], b"[[" + b"1," * ((1 << 20) - 1) + b"1]]")), b""),
+        (body(tensor([1 << 20, 1], b"[" + b"[1]," * ((1 << 20) - 1) + b"[1]]")), b""),
+        (body(*[tensor([1], [1])] * 20_000), b""),
+        (body(GOOD, more=b"," + b",".join([b'"%d":1' % n for n in range(200_000)])), b""),
+    ],
+    ids=["string blob", "strings", "numbers", "columns", "inputs", "fields"],
+)
+def test_any_request_is_judged_in_bounded_time(text: bytes, data: bytes) -> None:
+    headers = {HEADER.encode(): b"%d" % len(text)} if data else {}
+    started_s = time.process_time()
+    try:
+        CODEC.parse(text + data, headers)
+    except Bypass as bypass:
+        assert bypass.reason == "tensors"
+    assert time.process_time() - started_s < 2
+
+
+def test_strings_within_bounds_are_joined() -> None:
+    count = 60_000
+    text = body(blob([count], "BYTES", 4 * count))
+    headers = {HEADER.encode(): b"%d" % len(text)}
+    assert CODEC.parse(text + bytes(4 * count), headers).instances == count
+    assert CODEC.parse(body(tensor([count], ["a,b"] * count, "BYTES")), {}).instances == count
+
+
+def test_the_last_of_fields_that_are_named_twice_counts() -> None:
+    twice = b'{"inputs":[%b],"id":"a","inputs":[%b],"id":"b"}' % (tensor([1], [1]), GOOD)
+    parsed = CODEC.parse(twice, {})
+    other = CODEC.parse(body(GOOD), {})
+    assert (parsed.key, parsed.id) == (other.key, b'"b"')
+    _, pieces = CODEC.join([parsed, other], None)
+    [joined] = json.loads(b"".join(pieces))["inputs"]
+    assert joined["data"] == [1, 2, 3, 4] * 2
+
+
+def test_an_id_of_null_is_none() -> None:
+    assert CODEC.parse(body(GOOD, more=b',"id":null'), {}).id == b""
+
+
+def test_a_request_of_several_forms_reads_each() -> None:
+    strings = struct.pack("<I", 3) + b"abc"
+    text = body(GOOD, blob([1, 1], "BYTES", 7), tensor([1, 1], [[7]]), blob([1], "UINT8", 1))
+    parsed = CODEC.parse(text + strings + b"\7", {HEADER.encode(): b"%d" % len(text)})
+    assert [key[4] for key in parsed.key[0]] == ["flat", "binary", "nested", "binary"]
+    assert [bytes(own) for own in parsed.data] == [b"[1, 2, 3, 4]", strings, b"[[7]]", b"\7"]
