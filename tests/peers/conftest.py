@@ -13,7 +13,7 @@ import pytest
 from batcher_contract.names import READINESS_PROBE_ENV
 from tests.peers.kit import mlserver, triton
 from tests.peers.kit.programs import ROOT, Program
-from tests.peers.kit.side_by_side import ROWS, WINDOW_MS, SideBySide
+from tests.peers.kit.side_by_side import HASTY_MS, ROWS, WINDOW_MS, SideBySide
 from tests.sidecar.kit.process import SidecarProcess, free_port
 from tests.sidecar.kit.rig import tcp_probe
 
@@ -26,24 +26,32 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def _beside(name: str, start: Start, folder: Path) -> Iterator[SideBySide]:
+    """Start a server and, before it, a patient sidecar and a hasty one."""
     model_port = free_port()
     model = start(folder, model_port)
-    sidecar = SidecarProcess(
-        (
-            *("--enable-batcher", "--max-batchsize", str(ROWS)),
-            *("--max-latency", str(WINDOW_MS)),
-        ),
-        log=folder / "sidecar.log",
-        component_port=model_port,
-        env={READINESS_PROBE_ENV: tcp_probe(model_port)},
-    )
+    patient, hasty = sidecars = [
+        SidecarProcess(
+            (
+                *("--enable-batcher", "--max-batchsize", str(ROWS)),
+                *("--max-latency", str(window_ms)),
+            ),
+            log=folder / f"sidecar-{window_ms}.log",
+            component_port=model_port,
+            env={READINESS_PROBE_ENV: tcp_probe(model_port)},
+        )
+        for window_ms in (WINDOW_MS, HASTY_MS)
+    ]
     try:
-        asyncio.run(sidecar.started())
+        for sidecar in sidecars:
+            asyncio.run(sidecar.started())
         model.wait_ready(f"http://127.0.0.1:{model_port}/v2/health/ready")
-        yield SideBySide(name, model_port, sidecar.port, sidecar.admin_port)
-        sidecar.check()
+        other = SideBySide(name, model_port, hasty.port, hasty.admin_port)
+        yield SideBySide(name, model_port, patient.port, patient.admin_port, other)
+        for sidecar in sidecars:
+            sidecar.check()
     finally:
-        sidecar.stop()
+        for sidecar in sidecars:
+            sidecar.stop()
         model.stop()
 
 

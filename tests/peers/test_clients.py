@@ -123,7 +123,7 @@ def at_once(call: Callable[..., Result], port: int, **options: Any) -> list[Resu
 def check(
     servers: SideBySide, call: Callable[..., Result], *, batched: bool = True, **options: Any
 ) -> None:
-    servers.get_acquainted("many", many(ROWS, 99))
+    servers.get_acquainted("many", many(ROWS // 2, 99))
     alone = [call(servers.model_port, rows, seed, **options) for seed, rows in enumerate(SIZES)]
 
     results = at_once(call, servers.port, **options)

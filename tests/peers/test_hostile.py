@@ -27,13 +27,16 @@ CASES: Final = {
 @pytest.fixture(scope="module", params=SERVERS)
 def servers(request: pytest.FixtureRequest) -> SideBySide:
     found: SideBySide = request.getfixturevalue(f"{request.param}_server")
-    return found
+    return found.hasty
 
 
 def send_beside_others(servers: SideBySide, hostile: Sequence[Message]) -> None:
-    """Each must get what the server alone says, or the sidecar's refusal if that refuses, too."""
+    """Each must get what the server alone says, or a refusal.
+
+    A header with the length of the JSON part is held to the form that all servers understand.
+    """
     binary = "Inference-Header-Content-Length" in hostile[0].headers and servers.name != "mlserver"
-    servers.get_acquainted(MODEL, numbers(ROWS, 99))
+    servers.get_acquainted(MODEL, numbers(ROWS // 2, 99, binary=binary))
     mates = crowd(numbers, binary=binary)
     expected = [servers.direct(MODEL, sent) for sent in mates]
     alone = [servers.direct(MODEL, sent) for sent in hostile]
@@ -48,11 +51,15 @@ def send_beside_others(servers: SideBySide, hostile: Sequence[Message]) -> None:
 
 
 def said(answer: Answer) -> object:
-    return answer.content() if answer.status == 200 else (answer.status, answer.body)
+    if answer.body.startswith(b"Traceback"):  # MLServer's has places in memory
+        return answer.status, answer.body.splitlines()[-1]
+    return answer.content()
 
 
 def refused(answer: Answer, theirs: Answer) -> bool:
-    return answer.status == 400 and theirs.status >= 400 and answer.body.startswith(b'{"error":"')
+    """Whether the sidecar refused it, as it may what the server refuses, too."""
+    refusal = answer.status == 400 and answer.body.startswith(b'{"error":"')
+    return refusal and (theirs.status >= 400 or b"Inference-Header-Content-Length" in answer.body)
 
 
 @pytest.mark.parametrize("title", CASES)

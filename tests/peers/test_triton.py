@@ -31,7 +31,7 @@ SCENARIOS: Final = (
     every_type("JSON in, binary out", IN_JSON, parameters=BINARY),
     every_type("some of them binary", DATATYPES, binary=DATATYPES[5:], parameters=BINARY),
     every_type("strings of dynamic number", ["BYTES"], dims=(2, 7)),
-    every_type("empty tensors", ["FP32"], dims=(2, 0), binary=["FP32"], parameters=BINARY),
+    every_type("no elements", ["FP32"], dims=(2, 0), parameters=BINARY, batched=False),
     scenario("several inputs and outputs", "many", many, {}),
     scenario("an optional input", "many", many, {}, {"biased": True}),
     scenario("dynamic shapes", "many", many, {"length": 1}, {"length": 4}),
@@ -55,7 +55,7 @@ SCENARIOS: Final = (
         {"outputs": TWO_FORMS},
     ),
     scenario("a version in the path", "picky", numbers, {}, {"path": "versions/1/infer"}),
-    scenario("no max_batch_size", "plain", numbers, {}, {"binary": True}),
+    scenario("no max_batch_size", "plain", numbers, {}, {"binary": True}, batched=False),
     with_ids("picky", numbers),
     scenario("one datatype or another", "types", typed, BY_TYPE, {"datatypes": ["INT8"]}),
 )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["crowd", "every_type", "many", "numbers", "scenario", "typed", "values"]
 
 _TEXTS: Final = ("", 'a,b]}"', "é\n\t\\", "\U0001f338", "[[", "plain", "\x00", "x" * 300)
-_FULL_SEED: Final = 99
 
 
 def values(datatype: str, shape: tuple[int, ...], seed: int) -> Any:
@@ -96,20 +95,25 @@ def crowd(make: Any, sizes: Sequence[int] = SIZES, **options: Any) -> list[Messa
     return [make(rows, seed, **options) for seed, rows in enumerate(sizes)]
 
 
-def scenario(title: str, model: str, make: Any, *options: dict[str, Any]) -> Scenario:
+def scenario(
+    title: str, model: str, make: Any, *options: dict[str, Any], batched: bool = True
+) -> Scenario:
     """As many groups of callers as there are options of `make`, all at once."""
-    first = options[0]
     return Scenario(
         title,
         model,
-        lambda: make(ROWS, _FULL_SEED, **first),
+        lambda: [make(ROWS // 2, 99, **each) for each in options],
         lambda: [crowd(make, **each) for each in options],
+        batched,
     )
 
 
-def every_type(title: str, datatypes: Iterable[str], **options: Any) -> Scenario:
+def every_type(
+    title: str, datatypes: Iterable[str], *, batched: bool = True, **options: Any
+) -> Scenario:
     """One group that sends every datatype."""
-    return scenario(title, "types", typed, {"datatypes": tuple(datatypes), **options})
+    sent = {"datatypes": tuple(datatypes), **options}
+    return scenario(title, "types", typed, sent, batched=batched)
 
 
 def with_ids(model: str, make: Any) -> Scenario:
@@ -120,4 +124,4 @@ def with_ids(model: str, make: Any) -> Scenario:
         asked = zip(SIZES, ids, strict=True)
         return [make(rows, seed, request_id=given) for seed, (rows, given) in enumerate(asked)]
 
-    return Scenario("ids", model, lambda: make(ROWS, _FULL_SEED), lambda: [group()])
+    return Scenario("ids", model, lambda: [make(ROWS // 2, 99)], lambda: [group()])

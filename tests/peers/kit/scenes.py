@@ -24,13 +24,13 @@ assert sum(SIZES) == ROWS
 class Scenario:
     """What is asked of one model at once.
 
-    Each group of callers is one batch, and fills it; with `batched` False nothing of it may be.
+    Each group of callers is one batch, and fills it; with `batched` False none may share a call.
     """
 
     title: str
     model: str
-    full: Callable[[], Message]
-    """A request that fills a batch by itself."""
+    halves: Callable[[], Sequence[Message]]
+    """Requests that fill half a batch each, one for each path that is asked."""
     groups: Callable[[], Sequence[Sequence[Message]]]
     batched: bool = True
 
@@ -65,7 +65,8 @@ class Scene:
         for group in self.groups:
             answers = [answer for _, answer, _ in group]
             if not self.batched:
-                assert [answer.batch_id for answer in answers] == [None] * len(group)
+                for sent, answer, _ in group:
+                    assert answer.batch_rows in {0, sent.rows}
                 continue
             total = sum(sent.rows for sent, _, _ in group)
             assert [answer.batch_rows for answer in answers] == [total] * len(group)
@@ -85,7 +86,8 @@ def play(servers: SideBySide, scenario: Scenario) -> Scene:
     groups = scenario.groups()
     everybody = [sent for group in groups for sent in group]
     if scenario.batched:
-        servers.get_acquainted(scenario.model, scenario.full())
+        for half in scenario.halves():
+            servers.get_acquainted(scenario.model, half)
     alone = [servers.direct(scenario.model, sent) for sent in everybody]
     answers = servers.ask_at_once(scenario.model, everybody)
     callers = iter(zip(everybody, answers, alone, strict=True))

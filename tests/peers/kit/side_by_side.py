@@ -15,13 +15,15 @@ from tests.peers.kit.messages import Answer, Message
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ROWS", "TIMEOUT_S", "WINDOW_MS", "SideBySide"]
+__all__ = ["HASTY_MS", "ROWS", "TIMEOUT_S", "WINDOW_MS", "SideBySide"]
 
 ROWS: Final = 12
 """The sidecar's maximum batch size: callers with so many rows together do not wait longer."""
 WINDOW_MS: Final = 3000
+HASTY_MS: Final = 100
+"""For callers who do not fill a batch."""
 TIMEOUT_S: Final = 30.0
-_KNOWN_S: Final = 0.5
+_KNOWN_S: Final = 5.0
 _POLL_S: Final = 0.05
 
 
@@ -33,7 +35,14 @@ class SideBySide:
     model_port: int
     port: int
     admin_port: int
-    _known: set[str] = field(default_factory=set)
+    _other: SideBySide | None = None
+    _known: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def hasty(self) -> SideBySide:
+        """The same server behind a sidecar of a short window."""
+        assert self._other is not None
+        return self._other
 
     def direct(self, model: str, sent: Message) -> Answer:
         """What the model server itself answers."""
@@ -54,17 +63,20 @@ class SideBySide:
         with ThreadPoolExecutor(len(sent)) as pool:
             return list(pool.map(ask, sent))
 
-    def get_acquainted(self, model: str, full: Message) -> None:
-        """Send what fills a batch by itself until it is batched, or for a moment.
+    def get_acquainted(self, model: str, half: Message) -> None:
+        """Send what is half a batch twice at once until both share one, or for some seconds.
 
-        The sidecar batches a model once it has seen what the server tells about it.
+        Requests travel alone until the sidecar has seen what the server tells about a model.
         """
-        if model in self._known:
+        if (model, half.path) in self._known:
             return
         end_s = time.monotonic() + _KNOWN_S
-        while not self.ask(model, full).batch_rows and time.monotonic() < end_s:
+        while time.monotonic() < end_s:
+            answers = self.ask_at_once(model, [half] * 2)
+            if all(answer.batch_rows > half.rows for answer in answers):
+                break
             time.sleep(_POLL_S)
-        self._known.add(model)
+        self._known.add((model, half.path))
 
     def metric(self, line: str) -> float:
         """The value of a metric, named with its labels as it is written; 0 if it is not there."""
