@@ -60,12 +60,15 @@ def count_elements(shape: Sequence[int]) -> int:
 def form_of(data: bytes, shape: Sequence[int], elements: int, datatype: str) -> Form | None:
     """Return how a valid JSON array holds exactly the elements of its shape; None if it does not.
 
-    ``flat`` or ``nested``, each level as long as its dimension; never something in between.
+    ``flat`` or ``nested``, each level as long as its dimension; never something in between. Only
+    numbers, in a ``BOOL`` also true and false, in ``BYTES`` only strings.
     """
     if datatype == BYTES:
         return _form_of_strings(data, shape, elements)
     if data.count(b",") != elements - 1 or b'"' in data or b"{" in data:
         return None
+    if b"n" in data if datatype == "BOOL" else b"l" in data or b"u" in data:
+        return None  # null, or true and false among numbers: servers make of it what they like
     brackets = data.count(b"[")
     if brackets == 1:
         return "flat" if elements > 1 or data[1:-1].strip(_SPACE) else None

@@ -75,6 +75,9 @@ GOOD: Final = tensor([1, 4], [1, 2, 3, 4])
         ([2], [1, {"a": 2}]),
         ([2], [1, "2"]),
         ([3], ["1,2"]),
+        ([1], [None]),
+        ([2], [1, True]),
+        ([1, 2], [[False, 1]]),
         ([2], [[1], [2]]),
         ([0], []),
         ([0, 4], []),
@@ -117,6 +120,11 @@ def test_shape_and_data_that_disagree_are_not_joined(shape: Any, data: Any) -> N
 )
 def test_strings_that_disagree_with_their_shape_are_not_joined(shape: Any, data: Any) -> None:
     assert reason(body(tensor(shape, data, "BYTES"))) == "tensors"
+
+
+def test_a_bool_is_true_or_false_or_a_number() -> None:
+    assert reason(body(tensor([3], [True, False, 1], "BOOL"))) is None
+    assert reason(body(tensor([3], [True, False, None], "BOOL"))) == "tensors"
 
 
 @pytest.mark.parametrize(
