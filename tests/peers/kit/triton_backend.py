@@ -5,6 +5,7 @@ floats that are multiplied by two or passed through.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def slow(tensors: dict[str, Any]) -> dict[str, Any]:
     return {"Y": tensors["X"] + 1}
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "many": many,
     "picky": picky,
     "slow": slow,
