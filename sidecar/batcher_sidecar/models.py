@@ -2,7 +2,8 @@
 
 Only the Open Inference Protocol has such metadata: each tensor's shape, and at Triton a model's
 ``max_batch_size``. It is asked for once a model, on the connections that requests take, and again
-after a while. Nobody waits for it: until it is known, requests travel alone.
+after a while. Nobody waits for it: until it is known, and until a lone request was answered with as
+many rows as it has, requests travel alone.
 """
 
 from __future__ import annotations
@@ -39,14 +40,18 @@ class Model:
     """What is known of one model, or of one version of it."""
 
     __slots__ = (
-        "ask_at_s", "asking", "known", "max_rows", "obstacle", "path", "served", "told",
-        "unbatchable_until_s",
+        "ask_at_s", "asking", "known", "max_rows", "obstacle", "path", "proved", "served", "told",
+        "trusted", "unbatchable_until_s",
     )  # fmt: skip
 
     def __init__(self, path: bytes) -> None:
         self.path = path
-        self.known = False
+        self.trusted = False
         """False while requests have to travel alone."""
+        self.known = False
+        """What the model server says of it, or that it says nothing, is known."""
+        self.proved = False
+        """Its last answer had as many rows as it was asked for."""
         self.max_rows = 0
         """How many rows one call may carry; 0 where there is no limit."""
         self.obstacle = ""
@@ -69,6 +74,7 @@ class Model:
         elif self.obstacle and not found:
             _log.info("%s is batched from now on", _name(self.path))
         self.known = True
+        self.trusted = self.proved
         self.obstacle = found
         self.max_rows = max_rows
 
@@ -101,22 +107,30 @@ class Models:
         del self._models[next(iter(self._models)) if idle is None else idle]
 
     def served(self, path: bytes, now_s: float, *, divided: bool) -> None:
-        """Note an answer of a model; ``divided`` among several by rows."""
+        """Note an answer with as many rows as were asked for; ``divided`` among several."""
         model = self._models.get(path)
         if model is None:
             return
         if divided:
             model.told = False
+        elif now_s >= model.unbatchable_until_s:
+            model.proved = True
+            model.trusted = model.known
+        self._is_there(model, now_s)
+
+    def _is_there(self, model: Model, now_s: float) -> None:
         if not model.served:
             model.served = True
             if not model.known:
                 model.ask_at_s = now_s
 
     def not_by_rows(self, path: bytes, what: str, now_s: float) -> None:
-        """Note an answer that could not be divided by rows."""
+        """Note an answer with other rows than the model was asked for."""
         model = self._models.get(path)
         if model is None:
             return
+        self._is_there(model, now_s)
+        model.proved = model.trusted = False
         model.unbatchable_until_s = now_s + UNBATCHABLE_S
         if not model.told:
             model.told = True

@@ -127,11 +127,11 @@ class Runtime:
         if model.unbatchable(now_s):
             raise Bypass("unbatchable")
         parsed = client.parsed = codec.parse(client.body or b"", client.head.fields)
-        if not model.known and 0 < self._settings.hard_max_batch_size < parsed.instances:
+        if not model.trusted and 0 < self._settings.hard_max_batch_size < parsed.instances:
             raise Bypass("unbatchable")  # it would be sent in pieces
         return Request(
             (route.key, parsed.key, model.max_rows), client.head.path, parsed.instances, client,
-            parsed.alone or not model.known, model.max_rows,
+            parsed.alone or not model.trusted, model.max_rows,
         )  # fmt: skip
 
     def left(self, client: ClientRequest) -> None:
@@ -200,15 +200,18 @@ class Runtime:
             self._models.not_by_rows(first.head.path, str(error), now_s)
             if call.rows is not None:
                 return Failed(call, Bypass("unbatchable"), isolable=False)
-            self._metrics.undivided()
-            return Indivisible(call)
+            if error.answer is None:
+                self._metrics.undivided()
+                return Indivisible(call)
+            parts, dropped = [error.answer], 0
         except Unsplittable as error:
             if len(members) == 1 and call.rows is None:
                 return self._failure(call, answer, isolable=True)
             why = refusal("bad_answer", detail=str(error))
             return self._failure(call, why, isolable=True)
-        if codec.describes_models:
-            self._models.served(first.head.path, now_s, divided=len(members) > 1)
+        else:
+            if codec.describes_models:
+                self._models.served(first.head.path, now_s, divided=len(members) > 1)
         if dropped:
             self._metrics.fields_dropped(dropped)
         whole = call.rows is None

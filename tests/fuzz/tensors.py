@@ -323,8 +323,8 @@ def _check_split(codec: V2Codec, case: TensorCase) -> None:
     try:
         messages, _ = codec.split(content, members, _BATCH_ID)
     except NotByRows as error:
-        if len(members) == 1:
-            raise Fault("split looks at the rows of a lone request", str(error)) from None
+        if (error.answer is None) != (len(members) > 1):
+            raise Fault("split takes a lone caller's answer away", str(error)) from None
         return
     except Unsplittable:
         return

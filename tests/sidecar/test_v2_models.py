@@ -163,6 +163,34 @@ async def test_what_cannot_be_divided_is_asked_for_one_by_one(
     assert rig.sidecar.output.count("is not batched") == 1
 
 
+async def test_a_model_shows_in_its_first_answer_that_it_does_not_batch(
+    make_rig: RigFactory,
+) -> None:
+    """A batch of four rows might be divided by chance where it has a fixed dimension of four."""
+    rig = await make_rig("--max-batchsize", "2", *LONG)
+
+    async def turned(exchange: Exchange) -> None:
+        output = {"name": "turned", "shape": [4, 1], "datatype": "FP32", "data": [1, 2, 3, 4]}
+        answer_tensors(exchange, [output])
+
+    model = V2Model(rig, otherwise=turned)
+    await model.known()
+    responses = await together(rig, *[model.infer(numbers(ROW * 2)) for _ in range(2)])
+    assert all(not response.named("X-Batch-Id") for response in responses)
+    assert [answered(response).outputs[0]["shape"] for response in responses] == [[4, 1]] * 2
+    assert await metric(rig, "inference_batcher_undivided_batches_total") == 0
+    assert await bypassed(rig, "unbatchable") == 2
+    assert "output 'turned' has shape [4, 1] for 1 rows" in rig.sidecar.output
+
+
+async def test_a_model_that_has_not_answered_yet_is_asked_alone(make_rig: RigFactory) -> None:
+    rig = await make_rig("--max-batchsize", "2", *LONG)
+    model = V2Model(rig, otherwise=says(400, b'{"error":"no"}'))
+    for _ in range(3):
+        response = await rig.ask(model.infer(numbers(ROW)))
+        assert (response.status, response.header("X-Batch-Size")) == (400, "1")
+
+
 async def test_what_waits_meanwhile_is_not_held_up_by_a_model_that_does_not_batch(
     make_rig: RigFactory,
 ) -> None:

@@ -43,8 +43,13 @@ class Unsplittable(Exception):
 class NotByRows(Unsplittable):
     """One of its outputs does not have the batch as its first dimension: the model does not batch.
 
-    The members are asked for one by one, and the model is not batched for a while.
+    The members are asked for one by one, and the model is not batched for a while. ``answer`` is
+    that of a lone member, which it gets all the same.
     """
+
+    def __init__(self, what: str, answer: Message | None = None) -> None:
+        super().__init__(what)
+        self.answer = answer
 
 
 class Content:
@@ -125,7 +130,7 @@ class Codec(Protocol):
         Returns the parts and how many of the answer's fields could not be given to anyone.
 
         Raises:
-            NotByRows: the model does not batch; never of one whole member.
+            NotByRows: the model does not batch.
             Unsplittable: the answer does not hold as many rows as were asked for.
         """
         ...

@@ -86,7 +86,7 @@ class Play:
     @property
     def batchable(self) -> bool:
         model = self.look()
-        return model.known and not model.unbatchable(self.now_s)
+        return model.trusted and not model.unbatchable(self.now_s)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
 
 async def test_metadata_is_asked_for_once_and_then_the_configuration(play: Play) -> None:
     model = play.look()
-    assert not model.known
+    assert not model.trusted
     assert play.look() is model
     [asked] = play.asked
     assert asked.head == (
@@ -110,13 +110,28 @@ async def test_metadata_is_asked_for_once_and_then_the_configuration(play: Play)
         b"Accept-Encoding: identity\r\n\r\n"
     )
     asked.answer(200, GOOD)
-    assert not model.known
+    assert not model.trusted
     assert play.asked[1].target == "/v2/models/m/config"
     play.asked[1].answer(200, {"max_batch_size": 16})
-    assert model.known
     assert (model.max_rows, model.unbatchable(play.now_s)) == (16, False)
     play.look()
     assert len(play.asked) == 2
+
+
+async def test_a_model_is_batched_after_one_answer_by_rows(play: Play) -> None:
+    play.look()
+    play.tell(GOOD)
+    assert not play.batchable
+    play.served()
+    assert play.batchable
+
+
+async def test_the_answer_may_come_before_the_metadata(play: Play) -> None:
+    play.look()
+    play.served()
+    assert not play.batchable
+    play.tell(GOOD)
+    assert play.batchable
 
 
 async def test_versions_are_models_of_their_own(play: Play) -> None:
@@ -127,13 +142,14 @@ async def test_versions_are_models_of_their_own(play: Play) -> None:
 
 async def test_it_is_asked_for_again_after_a_while(play: Play) -> None:
     play.look()
+    play.served()
     play.tell(GOOD, {"max_batch_size": 16})
     play.now_s += ASK_AGAIN_S - 1
     play.look()
     assert len(play.asked) == 2
     play.now_s += 1
     model = play.look()
-    assert (model.known, model.max_rows) == (True, 16)  # what was known holds meanwhile
+    assert (model.trusted, model.max_rows) == (True, 16)  # what was known holds meanwhile
     play.look()
     assert len(play.asked) == 3
     play.tell(GOOD, {"max_batch_size": 2})
@@ -143,6 +159,8 @@ async def test_it_is_asked_for_again_after_a_while(play: Play) -> None:
 async def test_a_model_may_become_batchable_and_cease_to_be(
     play: Play, told: Callable[[], list[str]]
 ) -> None:
+    play.look()
+    play.served()
     for metadata, batchable in ((FIXED, False), (FIXED, False), (GOOD, True), (FIXED, False)):
         play.look()
         play.tell(metadata)
@@ -165,7 +183,7 @@ async def test_without_metadata_a_model_is_known_once_it_has_answered(
 ) -> None:
     play.look()
     play.tell(content)
-    assert not play.look().known
+    assert not play.look().trusted
     play.served()
     play.look()
     assert len(play.asked) == 2
@@ -189,6 +207,7 @@ async def test_what_does_not_answer_is_asked_again_soon(play: Play) -> None:
     play.now_s += RETRY_S
     play.look()
     play.tell(GOOD)
+    play.served()
     assert play.batchable
 
 
@@ -241,20 +260,26 @@ async def test_an_endless_answer_is_given_up(play: Play) -> None:
         if not play.asked[0].cancelled:
             sink.on_body(b" " * 65536)
     assert play.asked[0].cancelled
-    assert not play.look().known
+    play.served()
+    assert not play.batchable
 
 
-async def test_who_cannot_divide_is_not_batched_for_a_minute(
+async def test_who_cannot_divide_is_not_batched_for_a_minute_and_then_asked_alone(
     play: Play, told: Callable[[], list[str]]
 ) -> None:
     play.look()
     play.tell(GOOD)
+    play.served()
     for _ in range(3):
         play.not_by_rows()
+        play.served()  # one that was on its way
         assert not play.batchable
         assert play.models.count_unbatchable() == 1
         play.now_s += UNBATCHABLE_S
-        assert play.batchable
+        assert not play.look().unbatchable(play.now_s)
+        assert not play.batchable
+    play.served()
+    assert play.batchable
     assert told() == [
         "/v2/models/m is not batched: output 'y' has shape [1] for 2 rows; tried again every 60 s"
     ]
@@ -284,7 +309,7 @@ async def test_many_models_that_serve_drive_out_the_oldest(play: Play) -> None:
 async def test_what_was_forgotten_meanwhile_is_not_missed(play: Play) -> None:
     play.served(divided=True)
     play.not_by_rows()
-    assert not play.look().known
+    assert not play.look().trusted
     for number in range(MAX_MODELS):
         play.look(b"/v2/models/made-up-%d/infer" % number)
     play.asked[0].answer(200, GOOD)
@@ -303,4 +328,5 @@ async def test_what_a_question_does_not_need_is_passed_over(play: Play) -> None:
     play.asked[0].sink.on_tunnel(b"x")
     play.asked[0].sink.on_upstream_writable(writable=False)
     play.tell(GOOD)
+    play.served()
     assert play.batchable

@@ -50,7 +50,7 @@ class V2Codec:
         if rows is not None:
             return [divide(content, [rows[1] - rows[0]])], 0
         if len(members) == 1:
-            return [name_batch(content, batch_id)], 0
+            return [name_batch(content, members[0].instances, batch_id)], 0
         divided = divide(content, [member.instances for member in members])
         messages = [
             divided.message(index, member.id, batch_id) for index, member in enumerate(members)

@@ -23,8 +23,15 @@ _SIZE: Final = "binary_data_size"
 _BATCH_ID: Final = "batch_id"
 _SCALAR_START: Final = frozenset(b'"-0123456789tfn')
 
+
+class _Shaped(msgspec.Struct):
+    shape: list[int]
+    name: str = ""
+
+
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_outputs = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_shapes = msgspec.json.Decoder(list[_Shaped]).decode
 _decode_shape = msgspec.json.Decoder(list[int]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode_name = msgspec.json.encode
@@ -147,7 +154,7 @@ def _divide(
         raise Unsplittable(f"an output has no {error}") from None
     total = sum(counts)
     if not shape or shape[0] != total:
-        raise NotByRows(f"output {name!r} has shape {shape} for {total} rows")
+        raise NotByRows(_not_by_rows(name, shape, total))
     tail = shape[1:]
     per_row = count_elements(tail) if tail else 1
     if tail and not per_row and 0 not in tail:
@@ -226,12 +233,17 @@ def divide(content: Content, counts: Sequence[int]) -> Divided:
         raise Unsplittable(f"the answer is no JSON object with `outputs`: {error}") from None
 
 
-def name_batch(content: Content, batch_id: bytes) -> Message:
-    """Return the answer to a lone request: as it came, but for the name of the batch."""
+def name_batch(content: Content, rows: int, batch_id: bytes) -> Message:
+    """Return the answer to a lone request: as it came, but for the name of the batch.
+
+    Raises:
+        NotByRows: with that answer; an output does not have so many rows.
+    """
     rope, text = _open(content)
     try:
         fields: dict[str, Any] = _read_fields(text)
         parameters = _without_batch_id(fields.get("parameters"))
+        shapes = _decode_shapes(fields["outputs"])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Unsplittable(f"the answer is no JSON object with `outputs`: {error}") from None
     parameters.append(b'"%b":"%b"' % (_BATCH_ID.encode(), batch_id))
@@ -240,9 +252,17 @@ def name_batch(content: Content, batch_id: bytes) -> Message:
         [b"%b:%b" % (_encode_name(name), bytes(raw)) for name, raw in fields.items()]
     )
     text, rest = b"{%b}" % written, rope.cut(len(text), rope.size_bytes)
-    if content.json_bytes is None:
-        return own_lines(-1), text
-    return own_lines(len(text)), b"".join([text, *rest])
+    message = own_lines(-1), text
+    if content.json_bytes is not None:
+        message = own_lines(len(text)), b"".join([text, *rest])
+    for output in shapes:
+        if output.shape[:1] != [rows]:
+            raise NotByRows(_not_by_rows(output.name, output.shape, rows), message)
+    return message
+
+
+def _not_by_rows(name: str, shape: list[int], rows: int) -> str:
+    return f"output {name!r} has shape {shape} for {rows} rows"
 
 
 def reunite(pieces: Sequence[Divided], member: V2Request, batch_id: bytes) -> Message:

@@ -106,12 +106,26 @@ def test_scalars_and_parameters_go_to_each_and_other_fields_are_dropped() -> Non
 
 
 def test_a_lone_caller_gets_all_fields_and_its_batch() -> None:
-    body = answer(output([1], [7]), id="server", own=[1, 2], parameters={"batch_id": "x", "p": 1})
+    body = answer(output([1], [1]), id="server", own=[1, 2], parameters={"batch_id": "x", "p": 1})
     [(lines, own)], dropped = CODEC.split(Content([body]), members(1), BATCH_ID)
     assert (lines, dropped) == (LINES, 0)
     wanted = json.loads(body)
     wanted["parameters"]["batch_id"] = BATCH_ID.decode()
     assert json.loads(own) == wanted
+
+
+@pytest.mark.parametrize("shape", [[], [1], [4], [3, 2]])
+@pytest.mark.parametrize("blob", [b"", b"blob"])
+def test_a_lone_caller_gets_what_is_not_by_rows_too(shape: list[int], blob: bytes) -> None:
+    text = answer(output([1, 2], [2, 1]), {**output([], shape), "name": "z"})
+    content = Content([text[:9], text[9:] + blob], b"%d" % len(text) if blob else None)
+    with pytest.raises(NotByRows, match=r"'z' has shape .* for 2 rows") as caught:
+        CODEC.split(content, members(2), BATCH_ID)
+    assert caught.value.answer is not None
+    lines, body = caught.value.answer
+    own = body.removesuffix(blob)
+    assert (lines == LINES) is not bool(blob)
+    assert json.loads(own) == {**json.loads(text), "parameters": {"batch_id": BATCH_ID.decode()}}
 
 
 @pytest.mark.parametrize("parameters", [b"", b',"parameters":null', b',"parameters":{}'])
@@ -141,8 +155,6 @@ def test_no_outputs_at_all_are_everybodys() -> None:
 )  # fmt: skip
 def test_what_is_no_answer_cannot_be_split(body: bytes) -> None:
     for counts in ((1, 1), (1,)):
-        if counts == (1,) and body == b'{"outputs":[1]}':
-            continue  # goes to its caller as it is
         with pytest.raises(Unsplittable) as caught:
             CODEC.split(Content([body]), members(*counts), BATCH_ID)
         assert not isinstance(caught.value, NotByRows)

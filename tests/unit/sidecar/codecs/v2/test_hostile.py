@@ -345,14 +345,42 @@ def test_strings_within_bounds_are_joined() -> None:
     assert CODEC.parse(body(tensor([count], ["a,b"] * count, "BYTES")), {}).instances == count
 
 
-def test_the_last_of_fields_that_are_named_twice_counts() -> None:
-    twice = b'{"inputs":[%b],"id":"a","inputs":[%b],"id":"b"}' % (tensor([1], [1]), GOOD)
-    parsed = CODEC.parse(twice, {})
-    other = CODEC.parse(body(GOOD), {})
-    assert (parsed.key, parsed.id) == (other.key, b'"b"')
-    _, pieces = CODEC.join([parsed, other], None)
-    [joined] = json.loads(b"".join(pieces))["inputs"]
-    assert joined["data"] == [1, 2, 3, 4] * 2
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'{"inputs":[%b],"inputs":[%b]}' % (tensor([1], [1]), GOOD),
+        b'{"inputs":[%b],"\\u0069nputs":[%b]}' % (tensor([1], [1]), GOOD),
+        body(GOOD[:-1] + b',"shape":[1,4]}'),
+        body(GOOD[:-1] + b',"sh\\u0061pe":[1,4]}'),
+        body(GOOD[:-1] + b',"data":[1,2,3,4]}'),
+        body(GOOD[:-1] + b',"d\\u0061ta":[1,2,3,4]}'),
+        body(GOOD[:-1] + b',"datatype":"FP32"}'),
+        body(GOOD[:-1] + b',"datat\\u0079pe":"FP32"}'),
+        body(GOOD, more=b',"a\\u0061":1,"\\u0061a":1'),
+    ],
+)
+def test_a_field_that_is_named_twice_is_left_to_the_model_server(twice: bytes) -> None:
+    assert json.loads(twice)["inputs"][-1]["shape"] == [1, 4]
+    assert reason(twice) == "form"
+
+
+def test_a_size_that_is_named_twice_is_left_to_the_model_server() -> None:
+    sizes = b'{"binary_data_size":8,"binary_data_size":16}'
+    text = body(blob([1, 4], "FP32", 16).replace(b'{"binary_data_size":16}', sizes))
+    assert reason(text + bytes(16), json_bytes=b"%d" % len(text)) == "form"
+
+
+@pytest.mark.parametrize("name", ["shape", "data", "inputs", "datatype", "é", "\n"])
+def test_names_of_fields_may_stand_elsewhere(name: str) -> None:
+    texts = tensor([2], [name, f'"{name}":1'], "BYTES")
+    assert reason(body(texts, more=b',"parameters":{%b:%b}' % (plain(name), plain(name)))) is None
+    assert reason(body(GOOD.replace(b'"x"', plain(name)), GOOD)) is None
+
+
+def test_long_requests_in_which_names_may_be_hidden_are_left_alone() -> None:
+    texts = tensor([1], ["\u00e9" * 50_000], "BYTES")
+    assert reason(body(texts)) == "form"
+    assert reason(body(texts.replace(b"\\u00e9", b"ee"))) is None
 
 
 def test_an_id_of_null_is_none() -> None:
