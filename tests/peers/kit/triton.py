@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from tests.peers.kit.programs import Program, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["DATATYPES", "MODELS", "SMALL_ROWS", "start"]
+__all__ = ["DATATYPES", "MEASURED", "MODELS", "SLOW_CALL_S", "SMALL_ROWS", "prepare", "start"]
 
 DATATYPES: Final = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
@@ -23,6 +23,10 @@ DATATYPES: Final = (
 )
 SMALL_ROWS: Final = 5
 """The most rows that the model `small` takes in one call."""
+
+
+SLOW_CALL_S: Final = 0.02
+"""How long the model `slow` takes for a call of however many rows."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,23 @@ MODELS: Final = (
     Model("plain", [_numbers("X", [-1, 4])], [_numbers("Y", [-1, 4])], 0),
     Model("total", [_numbers("X", [-1, 4])], [_numbers("TOTAL", [1])], 0),
 )
+#: For measurements.
 MEASURED: Final = (
     Model("slow", [Tensor("X", "FP32", [768])], [Tensor("Y", "FP32", [768])]),
     Model("picture", [Tensor("IMAGE", "FP32", [224, 224, 3])], [_numbers("MEAN", [1])]),
 )
 
 
-def start(folder: Path, port: int, models: Sequence[Model] = MODELS) -> Program:
-    """Start it with these models on a port of loopback; `folder` is empty and its own."""
+def start(folder: Path, port: int) -> Program:
+    """Start it on a port of loopback; `folder` is empty and its own."""
+    command, env = prepare(folder, port, MODELS)
+    return Program(command, log=folder / "triton.log", env=env)
+
+
+def prepare(
+    folder: Path, port: int, models: Sequence[Model]
+) -> tuple[list[str], Mapping[str, str]]:
+    """Lay out these models in an empty folder; the command that serves them, and its variables."""
     packages = installed("triton") / "lib" / f"python{_PYTHON}" / "site-packages"
     repository, backends = folder / "models", folder / "backends"
     for model in models:
@@ -119,17 +132,15 @@ def start(folder: Path, port: int, models: Sequence[Model] = MODELS) -> Program:
     ):
         (python / source.name).symlink_to(source)
     libraries = (str(sysconfig.get_config_var("LIBDIR")), str(packages / "nvidia_pytriton.libs"))
-    return Program(
-        [
-            str(triton / "bin" / "tritonserver"),
-            f"--model-repository={repository}",
-            f"--backend-directory={backends}",
-            *("--http-address=127.0.0.1", f"--http-port={port}"),
-            *("--allow-grpc=false", "--allow-metrics=false", "--log-info=false"),
-        ],
-        log=folder / "triton.log",
-        env={"LD_LIBRARY_PATH": os.pathsep.join(libraries)},
-    )
+    command = [
+        str(triton / "bin" / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        *("--http-address=127.0.0.1", f"--http-port={port}"),
+        *("--allow-grpc=false", "--allow-metrics=false", "--log-info=false"),
+    ]
+    env = {"LD_LIBRARY_PATH": os.pathsep.join(libraries), "SLOW_CALL_S": str(SLOW_CALL_S)}
+    return command, env
 
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
