@@ -11,6 +11,7 @@ import csv
 import http.client
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,7 @@ class Bench:
             str(self._home / "bin" / "perf_analyzer"),
             *("-m", load.model, "-i", "http", "-u", f"127.0.0.1:{port}"),
             *("--concurrency-range", str(load.callers)),
+            *("--input-data", _input(load, folder)),
             *("--input-tensor-format", load.form, "--output-tensor-format", load.form),
             # It wants three windows, and takes them as they are: rounds tell how steady it was.
             *("--measurement-interval", str(seconds * 1000 // 3)),
@@ -187,6 +189,16 @@ class Bench:
             sys.exit(f"bench: perf_analyzer failed: {words[-1500:]}{hint}")
         with report.open() as lines:
             return next(iter(csv.DictReader(lines)))
+
+
+def _input(load: Load, folder: Path) -> str:
+    """What it should send: its own random floats are not all numbers, and JSON has no NaN."""
+    if load.model != "slow":
+        return "zero"
+    source = random.Random(768)
+    file = folder / "input.json"
+    file.write_text(json.dumps({"data": [{"X": [source.random() for _ in range(768)]}]}))
+    return str(file)
 
 
 _INTRODUCTION: Final = """\
