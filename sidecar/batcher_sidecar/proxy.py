@@ -11,6 +11,7 @@ from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
 if TYPE_CHECKING:
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.port import ClientRequest
+    from batcher_sidecar.router import Forward as ForwardRoute
     from batcher_sidecar.server import ClientConnection
 
 
@@ -48,11 +49,15 @@ class Forward(_Relay):
     """One forwarded request, from the moment it is first in line on its connection."""
 
     def __init__(
-        self, pool: UpstreamPool, conn: ClientConnection, request: ClientRequest, *, upgrade: bool
+        self,
+        pool: UpstreamPool,
+        conn: ClientConnection,
+        request: ClientRequest,
+        route: ForwardRoute,
     ) -> None:
         self._conn = conn
         self._request = request
-        self._upgrade = upgrade
+        self._upgrade = upgrade = route.upgrade
         self._answered = False  # its head has gone down
         self._chunk_up = request.head.body_bytes is None and request.body is None
         self._chunk_down = False
@@ -66,7 +71,8 @@ class Forward(_Relay):
             self,
             head.method,
             data,
-            replayable=head.method in (b"GET", b"HEAD") and not head.has_body and not upgrade,
+            replayable=route.repeatable
+            or (head.method in (b"GET", b"HEAD") and not head.has_body and not upgrade),
             streamed=streamed,
         )
 

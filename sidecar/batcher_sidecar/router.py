@@ -39,10 +39,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Stream to the model server. ``reason`` labels the metric; ``upgrade`` asks for a tunnel."""
+    """Stream to the model server. ``reason`` labels the metric; ``upgrade`` asks for a tunnel.
+
+    ``repeatable``: like a batch it may be sent once more over a new connection.
+    """
 
     reason: str
     upgrade: bool = False
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

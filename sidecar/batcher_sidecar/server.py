@@ -326,7 +326,7 @@ class ClientConnection(Flow):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         route = request.route
         if isinstance(route, ForwardRoute) and request.forward is None:
-            request.forward = Forward(self._port.pool, self, request, upgrade=route.upgrade)
+            request.forward = Forward(self._port.pool, self, request, route)
             if self._write_paused:
                 request.forward.client_writable(writable=False)
             if request.unread:
@@ -345,7 +345,8 @@ class ClientConnection(Flow):
     def forward_instead(self, request: ClientRequest, reason: str) -> None:
         """A gathered request turns out not to be for batching: forward it as it came."""
         self._port.count_bypassed(reason)
-        request.route = ForwardRoute(reason)
+        # What marks a place in a sequence changes what the model server remembers.
+        request.route = ForwardRoute(reason, repeatable=reason != "parameters")
         if self._requests and self._requests[0] is request:
             self._attend(request)
 

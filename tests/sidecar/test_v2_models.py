@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tests.sidecar.kit.answers import Gate, never, says
+from tests.sidecar.kit.answers import Gate, closes, never, says
 from tests.sidecar.kit.client import Response
 from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
 from tests.sidecar.kit.scripted import Exchange, Script
@@ -181,6 +181,16 @@ async def test_a_model_shows_in_its_first_answer_that_it_does_not_batch(
     assert await metric(rig, "inference_batcher_undivided_batches_total") == 0
     assert await bypassed(rig, "unbatchable") == 2
     assert "output 'turned' has shape [4, 1] for 1 rows" in rig.sidecar.output
+
+
+async def test_a_step_of_a_sequence_is_never_repeated(make_rig: RigFactory) -> None:
+    rig = await make_rig("--max-batchsize", "1")
+    model = V2Model(rig)
+    await model.known()
+    model.then.append(closes)
+    step = model.infer(numbers(ROW), parameters={"sequence_id": 7})
+    assert (await rig.ask(step)).status == 502
+    assert len(model.calls) == 1
 
 
 async def test_a_model_that_has_not_answered_yet_is_asked_alone(make_rig: RigFactory) -> None:
