@@ -70,18 +70,30 @@ async def test_callers_share_a_call_and_get_their_own_back(
             assert output["data"] == tensor["data"]
 
 
-async def test_large_tensors_come_back_whole(make_rig: RigFactory) -> None:
+@pytest.mark.parametrize("binary", [False, True])
+async def test_large_tensors_come_back_whole(make_rig: RigFactory, binary: bool) -> None:
     rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig)
-    images = [[float(number % 251) for number in range(first, first + 150_528)] for first in (0, 9)]
+    images = [[float(n % 251) for n in range(first, first + 150_528)] for first in (0, 9)]
     await model.known()
-    responses = await together(
-        rig, *[model.infer(numbers([image], binary=True)) for image in images]
-    )
+    asked = [numbers([image], binary=binary) for image in images]
+    responses = await together(rig, *[model.infer(tensor) for tensor in asked])
     assert len(model.calls) == 1
-    for response, image in zip(responses, images, strict=True):
+    for response, (tensor, blob) in zip(responses, asked, strict=True):
         [output] = answered(response).outputs
-        assert output["blob"] == numbers([image], binary=True)[1]
+        assert output.get("blob") == blob
+        assert output.get("data") == tensor.get("data")
+
+
+async def test_requests_are_counted_under_their_protocol_and_model(make_rig: RigFactory) -> None:
+    rig = await make_rig("--max-latency", "1")
+    model = V2Model(rig)
+    for _ in range(3):
+        await rig.ask(model.infer(numbers(ROW), target=f"{model.target}/versions/1/infer"))
+    name = model.target.rpartition("/")[2]
+    counted = f'requests_total{{protocol="v2",model="{name}",code="200"}} 3.0'
+    metrics = (await rig.admin("/metrics")).body.decode()
+    assert counted in metrics
 
 
 async def test_strings_are_cut_where_they_end(make_rig: RigFactory) -> None:
