@@ -91,7 +91,7 @@ async def test_requests_are_counted_under_their_protocol_and_model(make_rig: Rig
     for _ in range(3):
         await rig.ask(model.infer(numbers(ROW), target=f"{model.target}/versions/1/infer"))
     name = model.target.rpartition("/")[2]
-    counted = f'requests_total{{protocol="v2",model="{name}",code="200"}} 3.0'
+    counted = f'requests_total{{code="200",model="{name}",protocol="v2"}} 3.0'
     metrics = (await rig.admin("/metrics")).body.decode()
     assert counted in metrics
 

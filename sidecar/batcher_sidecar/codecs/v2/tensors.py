@@ -120,15 +120,17 @@ def _strings_decoder(depth: int) -> msgspec.json.Decoder[Any]:
 def cut_rows(data: bytes, counts: Sequence[int], per_row: int) -> list[bytes] | None:
     """Return what stands between the brackets for each count of rows, in order.
 
-    ``per_row`` is how many elements a row holds in flat form. None where the array holds neither
-    as many rows nor as many elements as that.
+    ``per_row`` is how many elements a row holds in flat form. None where it is no array, or one
+    that holds neither as many rows nor as many elements as that.
     """
+    if data[:1] != b"[":
+        return None
     total = sum(counts)
     inner = data[1:-1]
-    if not per_row:
-        return [b""] * len(counts) if not inner.strip(_SPACE) else None
+    if not per_row and not inner.strip(_SPACE):
+        return [b""] * len(counts)
     step = 1
-    plain = b'"' not in inner and b"{" not in inner and b"[" not in inner
+    plain = per_row and b'"' not in inner and b"{" not in inner and b"[" not in inner
     if plain:
         if inner.count(b",") != total * per_row - 1 or not inner.strip(_SPACE):
             return None
