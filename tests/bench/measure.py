@@ -93,7 +93,7 @@ def under_load(
 
 
 def _script(directory: Path, request: Request) -> Path:
-    content = directory / "body"
+    content = directory / "posted"
     content.write_bytes(request.body)
     lua = directory / "post.lua"
     lua.write_text(load.script(content, request.headers))

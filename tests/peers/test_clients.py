@@ -13,6 +13,7 @@ import pytest
 import tritonclient.http as triton_http  # type: ignore[import-untyped]
 
 from tests.peers.kit.callers import many, positive, values
+from tests.peers.kit.programs import START_S
 from tests.peers.kit.scenes import SIZES
 from tests.peers.kit.side_by_side import ROWS, TIMEOUT_S
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.peers.kit.side_by_side import SideBySide
+
+pytestmark = pytest.mark.timeout(START_S)
 
 OUTPUTS: Final = ("TOTAL", "TWICE", "TEXTS")
 

@@ -8,11 +8,14 @@ import pytest
 
 from tests.peers.kit.callers import every_type, many, scenario, with_ids
 from tests.peers.kit.messages import BINARY
+from tests.peers.kit.programs import START_S
 from tests.peers.kit.scenes import Scene, play
 from tests.peers.kit.triton import DATATYPES
 
 if TYPE_CHECKING:
     from tests.peers.kit.side_by_side import SideBySide
+
+pytestmark = pytest.mark.timeout(START_S)
 
 KNOWN: Final = tuple(kind for kind in DATATYPES if kind != "BF16")
 IN_JSON: Final = tuple(kind for kind in KNOWN if kind != "FP16")

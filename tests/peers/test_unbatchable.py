@@ -8,6 +8,7 @@ import pytest
 
 from tests.peers.kit.callers import crowd, numbers
 from tests.peers.kit.messages import Message
+from tests.peers.kit.programs import START_S
 from tests.peers.kit.scenes import SIZES
 from tests.peers.kit.side_by_side import ROWS
 from tests.peers.kit.triton import SMALL_ROWS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.peers.kit.messages import Answer
     from tests.peers.kit.side_by_side import SideBySide
+
+pytestmark = pytest.mark.timeout(START_S)
 
 HALF: Final = numbers(ROWS // 2, 99)
 PARAMETERS: Final = (

@@ -16,10 +16,11 @@ import requests
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ROOT", "Program", "installed"]
+__all__ = ["ROOT", "START_S", "Program", "installed"]
 
 ROOT: Final = Path(__file__).parents[3]
-START_S: Final = 60.0
+START_S: Final = 240.0
+"""How long a server may take, with its installation if that is still to be done."""
 STOP_S: Final = 5.0
 _INSTALL_S: Final = 600.0
 _POLL_S: Final = 0.05
