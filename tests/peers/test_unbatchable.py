@@ -84,7 +84,27 @@ def test_a_model_whose_answer_has_no_rows_is_found_out(
     answers = ask_all(servers, model, crowd(numbers))
 
     assert [answer.batch_id for answer in answers] == [None] * len(answers)
-    assert servers.metric("inference_batcher_undivided_batches_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "model", "rows"),
+    [("triton", "turned", 4), ("kserve", "total", 1), ("mlserver", "total", 1)],
+)
+def test_a_model_whose_answer_fits_by_chance_is_found_out_by_a_batch(
+    server: str, model: str, rows: int, request: pytest.FixtureRequest
+) -> None:
+    servers: SideBySide = request.getfixturevalue(f"{server}_server")
+    undivided = "inference_batcher_undivided_batches_total"
+    before = servers.metric(undivided)
+    rounds = 0
+
+    while servers.metric(undivided) == before:
+        ask_all(servers, model, crowd(numbers, [rows] * (ROWS // rows)))
+        rounds += 1
+        assert rounds < 100
+    answers = ask_all(servers, model, crowd(numbers))
+
+    assert [answer.batch_id for answer in answers] == [None] * len(answers)
 
 
 @pytest.mark.parametrize("server", ["triton", "kserve", "mlserver"])
