@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes.util
 import http.client
 import json
 import os
@@ -184,9 +185,7 @@ class Bench:
             check=False,
         )
         if not report.exists():
-            words = done.stderr + done.stdout
-            hint = "\n(on Debian: apt-get install libb64-0d)" if "libb64" in words else ""
-            sys.exit(f"bench: perf_analyzer failed: {words[-1500:]}{hint}")
+            sys.exit(f"bench: perf_analyzer failed: {(done.stderr + done.stdout)[-1500:]}")
         with report.open() as lines:
             return next(iter(csv.DictReader(lines)))
 
@@ -298,6 +297,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     tools.require("nginx")
+    if ctypes.util.find_library("b64") is None:  # perf_analyzer is linked with it
+        program = [sys.executable, str(REPOSITORY / "scripts" / "debian.py"), "libb64-0d"]
+        if subprocess.run(program, check=False).returncode:
+            sys.exit(2)
     candidates = [one for one in known({}) if one.key in {DIRECT, "nginx", SIDECAR}]
     found: Found = {}
     with ExitStack() as stack:
