@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _START_S: Final = 60.0
 _POLL_S: Final = 0.05
+_LEAST_S: Final = 3
+"""perf_analyzer measures three windows, and none may be shorter than a call takes."""
 _LABELS: Final = {DIRECT: "Triton alone"}
 
 
@@ -145,7 +147,7 @@ class Bench:
                 )
                 proxy, port = stack.enter_context(group), ports.data
                 _await(proxy, port)
-            self._analyse(load, port, folder, seconds=1)
+            self._analyse(load, port, folder, seconds=_LEAST_S)
             before, spent_s = self.counts(load.model), proxy.cpu_s() if proxy else 0.0
             seen = self._analyse(load, port, folder, seconds=self._seconds)
             after = self.counts(load.model)
@@ -202,7 +204,7 @@ def _input(load: Load, folder: Path) -> str:
 
 _INTRODUCTION: Final = """\
 Taken on %s by `python -m tests.bench.triton`: %d rounds in which the candidates take turns, each \
-measurement %d s after a warm-up of 1 s. Medians, with the least and the greatest of all rounds in \
+measurement %d s after a warm-up of %d s. Medians, with the least and the greatest of all rounds in \
 brackets. Load generator, proxy and Triton share the cores of one machine: compare within this run \
 only.
 """
@@ -228,7 +230,7 @@ def page(found: Found, candidates: Sequence[Candidate], rounds: int, seconds: in
     """The Markdown page."""
     parts = [
         "# perf_analyzer against Triton\n",
-        _INTRODUCTION % (f"{datetime.now(UTC):%Y-%m-%d}", rounds, seconds),
+        _INTRODUCTION % (f"{datetime.now(UTC):%Y-%m-%d}", rounds, seconds, _LEAST_S),
     ]
     for number, load in enumerate(LOADS):
         parts.append(f"## {load.title}\n")
@@ -291,11 +293,15 @@ def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.triton", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement (4)")
+    parser.add_argument(
+        "--seconds", type=int, default=6, help="of each measurement, at least 3 (6)"
+    )
     parser.add_argument(
         "--out", type=Path, default=REPOSITORY / "docs" / "bench" / "triton.md", help="the page"
     )
     options = parser.parse_args()
+    if options.rounds < 1 or options.seconds < _LEAST_S:
+        parser.error(f"at least one round, and {_LEAST_S} seconds")
     tools.require("nginx")
     if ctypes.util.find_library("b64") is None:  # perf_analyzer is linked with it
         program = [sys.executable, str(REPOSITORY / "scripts" / "debian.py"), "libb64-0d"]
