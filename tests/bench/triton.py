@@ -204,9 +204,9 @@ def _input(load: Load, folder: Path) -> str:
 
 _INTRODUCTION: Final = """\
 Taken on %s by `python -m tests.bench.triton`: %d rounds in which the candidates take turns, each \
-measurement %d s after a warm-up of %d s. Medians, with the least and the greatest of all rounds in \
-brackets. Load generator, proxy and Triton share the cores of one machine: compare within this run \
-only.
+measurement %d s after a warm-up of %d s. Medians, with the least and the greatest of all rounds \
+in brackets. Load generator, proxy and Triton share the cores of one machine: compare within this \
+run only.
 """
 
 _HOW: Final = f"""\
