@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(START_S)
 
+SIZED: Final = tuple(enumerate(SIZES))
 OUTPUTS: Final = ("TOTAL", "TWICE", "TEXTS")
 
 Arrays = dict[str, Any]
@@ -58,7 +59,13 @@ class Result:
 
 
 def by_tritonclient(
-    port: int, rows: int, seed: int, *, binary: bool, zipped: str | None = None
+    port: int,
+    rows: int,
+    seed: int,
+    *,
+    binary: bool,
+    zipped: str | None = None,
+    unzips: str | None = None,
 ) -> Result:
     """One call by tritonclient, with a connection of its own."""
     client = triton_http.InferenceServerClient(f"127.0.0.1:{port}", network_timeout=TIMEOUT_S)
@@ -74,7 +81,7 @@ def by_tritonclient(
             outputs=outputs,
             request_id=f"caller-{seed}",
             request_compression_algorithm=zipped,
-            response_compression_algorithm=zipped,
+            response_compression_algorithm=zipped or unzips,
         )
         answer = found.get_response()
         return Result(
@@ -127,7 +134,7 @@ def check(
     servers: SideBySide, call: Callable[..., Result], *, batched: bool = True, **options: Any
 ) -> None:
     servers.get_acquainted("many", many(ROWS // 2, 99))
-    alone = [call(servers.model_port, rows, seed, **options) for seed, rows in enumerate(SIZES)]
+    alone = [call(servers.model_port, rows, seed, **options) for seed, rows in SIZED]
 
     results = at_once(call, servers.port, **options)
 
@@ -154,6 +161,13 @@ def test_tritonclient_with_compression(
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["JSON", "binary"])
+def test_tritonclient_that_would_take_compressed_answers(
+    triton_server: SideBySide, binary: bool
+) -> None:
+    check(triton_server, by_tritonclient, binary=binary, unzips="gzip")
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["JSON", "binary"])
 def test_kserves_client_and_triton(triton_server: SideBySide, binary: bool) -> None:
     check(triton_server, by_kserve, binary=binary)
 
@@ -165,6 +179,18 @@ def test_kserves_client_and_server(kserve_server: SideBySide, binary: bool) -> N
 
 def test_tritonclient_and_kserves_server(kserve_server: SideBySide) -> None:
     check(kserve_server, by_tritonclient, binary=True)
+
+
+def test_tritonclient_in_json_and_kserves_server(kserve_server: SideBySide) -> None:
+    """It sends no Content-Type, for which that server answers 400; the sidecar knows which."""
+    kserve_server.get_acquainted("many", many(ROWS // 2, 99))
+    alone = [by_kserve(kserve_server.model_port, n, seed, binary=False) for seed, n in SIZED]
+    with pytest.raises(triton_http.InferenceServerException, match="400"):
+        by_tritonclient(kserve_server.model_port, 1, 0, binary=False)
+
+    results = at_once(by_tritonclient, kserve_server.port, binary=False)
+
+    assert [result.outputs for result in results] == [direct.outputs for direct in alone]
 
 
 def test_kserves_client_and_mlserver(mlserver_server: SideBySide) -> None:

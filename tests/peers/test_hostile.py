@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.peers.kit.callers import crowd, numbers
-from tests.peers.kit.hostile import BINARY_CASES, JSON_CASES, PAIRS
+from tests.peers.kit.callers import crowd, numbers, typed
+from tests.peers.kit.hostile import BINARY_CASES, JSON_CASES, PAIRS, STRING_CASES
 from tests.peers.kit.programs import START_S
 from tests.peers.kit.side_by_side import ROWS
 
@@ -33,18 +33,20 @@ def servers(request: pytest.FixtureRequest) -> SideBySide:
     return found.hasty
 
 
-def send_beside_others(servers: SideBySide, hostile: Sequence[Message]) -> None:
+def send_beside_others(
+    servers: SideBySide, hostile: Sequence[Message], model: str = MODEL, make: Any = numbers
+) -> None:
     """Each must get what the server alone says, or a refusal.
 
     A header with the length of the JSON part is held to the form that all servers understand.
     """
     binary = "Inference-Header-Content-Length" in hostile[0].headers and servers.name != "mlserver"
-    servers.get_acquainted(MODEL, numbers(ROWS // 2, 99, binary=binary))
-    mates = crowd(numbers, binary=binary)
-    expected = [servers.direct(MODEL, sent) for sent in mates]
-    alone = [servers.direct(MODEL, sent) for sent in hostile]
+    servers.get_acquainted(model, make(ROWS // 2, 99, binary=binary))
+    mates = crowd(make, binary=binary)
+    expected = [servers.direct(model, sent) for sent in mates]
+    alone = [servers.direct(model, sent) for sent in hostile]
 
-    answers = servers.ask_at_once(MODEL, [*mates, *hostile])
+    answers = servers.ask_at_once(model, [*mates, *hostile])
 
     for answer, theirs in zip(answers, expected, strict=False):
         assert theirs.status == 200
@@ -68,6 +70,19 @@ def refused(answer: Answer, theirs: Answer) -> bool:
 @pytest.mark.parametrize("title", CASES)
 def test_a_hostile_request_harms_nobody_else(servers: SideBySide, title: str) -> None:
     send_beside_others(servers, [CASES[title]])
+
+
+def texts(rows: int, seed: int, *, binary: bool) -> Message:
+    return typed(rows, seed, datatypes=["BYTES"], binary=["BYTES"] if binary else [])
+
+
+@pytest.mark.parametrize("server", ["triton", "kserve"])
+@pytest.mark.parametrize("title", STRING_CASES)
+def test_strings_that_do_not_fill_their_tensor_harm_nobody_else(
+    server: str, title: str, request: pytest.FixtureRequest
+) -> None:
+    servers: SideBySide = request.getfixturevalue(f"{server}_server").hasty
+    send_beside_others(servers, [STRING_CASES[title]], "types", texts)
 
 
 @pytest.mark.parametrize("title", PAIRS)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.peers.kit.messages import HEADER_LENGTH, Message, blob
 
-__all__ = ["BINARY_CASES", "JSON_CASES", "PAIRS"]
+__all__ = ["BINARY_CASES", "JSON_CASES", "PAIRS", "STRING_CASES"]
 
 GOOD: Final = [1, 2, 3, 4]
 BLOB: Final = blob("INT64", GOOD)
@@ -167,3 +167,32 @@ PAIRS: Final[dict[str, tuple[Message, Message]]] = {
     "a size below and one beyond the bytes": (bx(24, BLOB), bx(40, BLOB)),
 }
 """Two that would make up for each other if their data were put together."""
+
+
+def strings(sent: bytes, size: int | None = None) -> Message:
+    """For the model `types`: one row of 2 x 3 strings in binary form, as these bytes."""
+    fields = {
+        "name": "IN_BYTES",
+        "shape": [1, 2, 3],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(sent) if size is None else size},
+    }
+    head = of([fields]).body
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+    return Message(head + sent, headers, 1)
+
+
+_STRINGS: Final = blob("BYTES", ["a", "bc", "", "def", "g", "h"])
+
+STRING_CASES: Final[dict[str, Message]] = {
+    "one string too few": strings(_STRINGS[:-5]),
+    "one string too many": strings(_STRINGS + blob("BYTES", ["i"])),
+    "no strings": strings(b""),
+    "a string beyond the tensor": strings(_STRINGS[:-1]),
+    "a length beyond the tensor": strings(_STRINGS[:-5] + b"\x02\x00\x00\x00h"),
+    "the greatest length": strings(b"\xff\xff\xff\xff" + _STRINGS[4:]),
+    "half a length behind": strings(_STRINGS + b"\x01\x00"),
+    "bytes behind the last string": strings(_STRINGS + b"h"),
+    "a size below the strings": strings(_STRINGS, len(_STRINGS) - 5),
+    "bytes that are no UTF-8": strings(_STRINGS.replace(b"def", b"\xff\xfe\x00")),
+}
