@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tests.bench import tools
 from tests.bench.candidates import DIRECT, REPOSITORY, SIDECAR, Candidate, Ports, known
@@ -289,6 +290,10 @@ def _ranged(found: Spread) -> str:
     return f"{text} ({significant(found.low)}\N{EN DASH}{significant(found.high)})"
 
 
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.triton", description=__doc__)
@@ -307,6 +312,8 @@ def main() -> None:
         program = [sys.executable, str(REPOSITORY / "scripts" / "debian.py"), "libb64-0d"]
         if subprocess.run(program, check=False).returncode:
             sys.exit(2)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _stop)
     candidates = [one for one in known({}) if one.key in {DIRECT, "nginx", SIDECAR}]
     found: Found = {}
     with ExitStack() as stack:
