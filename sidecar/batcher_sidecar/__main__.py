@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher_contract import __version__
 from batcher_contract.logs import configure_logging
@@ -17,6 +17,7 @@ from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.config import parse_args
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.errors import REASONS
+from batcher_sidecar.heap import keep_freed_memory
 from batcher_sidecar.lifecycle import Lifecycle
 from batcher_sidecar.live import LiveSettings
 from batcher_sidecar.metrics import Metrics
@@ -27,6 +28,9 @@ from batcher_sidecar.upstream import UpstreamPool
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
     from batcher_sidecar.config import SidecarConfig
+
+_KEPT_BYTES: Final = 64 << 20
+"""How much freed memory stays with the process, at most."""
 
 _log = logging.getLogger("batcher_sidecar")
 
@@ -100,6 +104,7 @@ def main() -> None:
     """Entry point of ``batcher-sidecar``."""
     config = parse_args(sys.argv[1:], os.environ)
     configure_logging(config.log_level, config.log_format)
+    keep_freed_memory(min(_KEPT_BYTES, config.settings.max_queue_bytes))
     try:
         import uvloop
     except ImportError:

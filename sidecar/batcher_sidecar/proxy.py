@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import refusal
 from batcher_sidecar.http1.headers import downward_forward, forward_head
-from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
+from batcher_sidecar.upstream import Broken, Exchange, Piece, Unreachable, UpstreamPool
 
 if TYPE_CHECKING:
     from batcher_sidecar.http1 import ResponseHead
@@ -64,8 +65,10 @@ class Forward(_Relay):
         self.tunnelling = False
         head = request.head
         streamed = head.has_body and request.body is None
-        data = [self._head(pool)]
-        if request.body:
+        data: list[Piece] = [self._head(pool)]
+        if isinstance(request.body, Content):
+            data += request.body.pieces
+        elif request.body:
             data.append(request.body)
         self._exchange = pool.request(
             self,

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import Refusal, RefusedError, refusal, render_refusal
 from batcher_sidecar.flow import READ_AHEAD_BYTES, Flow
 from batcher_sidecar.http1 import RequestHead
@@ -180,7 +181,11 @@ class ClientConnection(Flow):
             request.forward.body_end()
         elif gather:
             pieces, request.pieces = request.pieces or [], None
-            request.body = b"".join(pieces)
+            route = request.route
+            if isinstance(route, Batch) and route.codec.takes_pieces and len(pieces) > 1:
+                request.body = Content(pieces)
+            else:
+                request.body = b"".join(pieces)
             self._port.submit(request, time.monotonic())
 
     def _gather(self, request: ClientRequest, piece: bytes) -> bool:

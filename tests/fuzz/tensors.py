@@ -156,10 +156,19 @@ def _parse(codec: V2Codec, body: bytes, size: int) -> V2Request | None:
         for name in parameters:
             if name in ("priority", "timeout") or name.startswith(("sequence_", "shared_memory_")):
                 raise Fault("parse accepts a parameter that forbids batching", name)
-    _, pieces = codec.join([parsed], None)
-    if b"".join(pieces) != body:
-        raise Fault("a request alone is not sent as it came")
-    return parsed
+    middle = len(body) // 2
+    in_pieces = codec.parse(Content([body[:middle], body[middle:]]), headers)
+    for one in (parsed, in_pieces):
+        _, pieces = codec.join([one], None)
+        if b"".join(pieces) != body:
+            raise Fault("a request alone is not sent as it came")
+    if (parsed.key, parsed.instances, parsed.id) != (
+        in_pieces.key,
+        in_pieces.instances,
+        in_pieces.id,
+    ):
+        raise Fault("a request that came in pieces is read otherwise")
+    return in_pieces if middle % 2 else parsed
 
 
 def _all_parameters(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -264,7 +273,8 @@ def _echo(body: bytes, size: int) -> Content:
 
 def _members_of(codec: V2Codec, member: V2Request) -> tuple[dict[str, Any], Tensors]:
     """Read what a member is, as it was sent."""
-    return _read("a member", bytes(member.body), member.json_bytes, "inputs")
+    body = b"".join(codec.join([member], None)[1])
+    return _read("a member", body, member.json_bytes, "inputs")
 
 
 def _check_join(codec: V2Codec, members: Sequence[V2Request]) -> None:

@@ -53,21 +53,28 @@ class NotByRows(Unsplittable):
 
 
 class Content:
-    """The body of a model server's answer, in the pieces in which it came."""
+    """A body in the pieces in which it came."""
 
     __slots__ = ("_whole", "json_bytes", "pieces")
 
-    def __init__(self, pieces: Sequence[bytes], json_bytes: bytes | None = None) -> None:
+    def __init__(
+        self, pieces: Sequence[bytes | bytearray], json_bytes: bytes | None = None
+    ) -> None:
         self.pieces = pieces
         self.json_bytes = json_bytes
-        """The value of ``Inference-Header-Content-Length``, if the answer has one."""
+        """The value of ``Inference-Header-Content-Length``, if it is an answer that has one."""
         self._whole: bytes | None = None
+
+    def __len__(self) -> int:
+        return sum([len(piece) for piece in self.pieces])
 
     @property
     def whole(self) -> bytes:
         """All of it, put together when first asked for."""
         if self._whole is None:
-            self._whole = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+            pieces = self.pieces
+            one = pieces[0] if len(pieces) == 1 else b""
+            self._whole = one if one and isinstance(one, bytes) else b"".join(pieces)
         return self._whole
 
 
@@ -90,9 +97,13 @@ class Codec(Protocol):
     """The name of the protocol in metrics."""
     describes_models: bool
     """Model servers of this protocol tell which models may be batched (``models.py``)."""
+    takes_pieces: bool
+    """``parse`` reads bodies that came in several pieces."""
 
-    def parse(self, body: Body, fields: Mapping[bytes, bytes]) -> Any:
+    def parse(self, body: Any, fields: Mapping[bytes, bytes]) -> Any:
         """Read a request's body; ``fields`` are its headers, names in lower case.
+
+        The body is bytes, or, where it came in pieces and the codec takes them, a ``Content``.
 
         Raises:
             BadRequest: it is malformed.

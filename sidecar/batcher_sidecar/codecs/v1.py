@@ -125,6 +125,7 @@ class V1Codec:
     """KServe's v1 protocol (``docs/rules.md``, rules 1 and 11)."""
 
     protocol = "v1"
+    takes_pieces = False
 
     def __init__(self, row_mode: RowSignature) -> None:
         self.describes_models = False  # found sooner on the object than on its class

@@ -25,8 +25,9 @@ class V2Codec:
 
     protocol = "v2"
     describes_models = True
+    takes_pieces = True
 
-    def parse(self, body: Body, fields: Mapping[bytes, bytes]) -> V2Request:
+    def parse(self, body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Request:
         """Read a request's body; see ``Codec.parse``."""
         return read_request(body, fields)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ from batcher_sidecar.codecs.base import (
     BadRequest,
     Body,
     Bypass,
+    Content,
     Piece,
 )
 from batcher_sidecar.codecs.v2.binary import Rope
@@ -77,11 +77,11 @@ TensorKey = tuple[bytes, str, tuple[int, ...], bytes, Form]
 class V2Request(msgspec.Struct, eq=False, gc=False):
     """A request: its tensors' data as it came, and what must agree."""
 
-    body: Body
+    body: Body | Content
     json_bytes: int
     """Of the body; blobs follow. -1 where the request does not say."""
-    data: list[Raw | memoryview]
-    """For each input its array, or its blob."""
+    data: list[Any]
+    """For each input its array (``Raw``), or its blob (a list of ``memoryview``)."""
     key: tuple[tuple[TensorKey, ...], bytes]
     """The inputs, and all other fields but ``id`` as they are written."""
     instances: int
@@ -90,11 +90,18 @@ class V2Request(msgspec.Struct, eq=False, gc=False):
     alone: bool = False
 
 
-def read_request(body: Body, fields: Mapping[bytes, bytes]) -> V2Request:
+def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Request:
     """Read a request; see ``Codec.parse``."""
     declared = fields.get(INFERENCE_HEADER_LENGTH)
     json_bytes = -1 if declared is None else _json_bytes(declared, len(body))
-    text = body if json_bytes in (-1, len(body)) else body[:json_bytes]
+    if isinstance(body, Content) and json_bytes in (-1, len(body)):
+        body = body.whole  # without blobs
+    rope: Rope | None = None
+    if isinstance(body, Content):
+        rope = Rope(body.pieces)
+        text: Body = b"".join(rope.cut(0, json_bytes))
+    else:
+        text = body if json_bytes in (-1, len(body)) else body[:json_bytes]
     try:
         if not text.isascii():
             text.decode()  # Raw does not check it, and one bad string would harm a batch
@@ -107,7 +114,7 @@ def read_request(body: Body, fields: Mapping[bytes, bytes]) -> V2Request:
         except msgspec.ValidationError:
             inputs, caller_id, rest = _read_uncommon(text)
         _demand_single_names(text, inputs)
-        return _checked(body, json_bytes, inputs, caller_id, rest)
+        return _checked(body, rope, json_bytes, inputs, caller_id, rest)
     except UnicodeDecodeError:
         raise Bypass("json") from None
     except RecursionError:
@@ -223,7 +230,12 @@ _memorised_parameters = functools.lru_cache(1024)(_read_input_parameters)
 
 
 def _checked(
-    body: Body, json_bytes: int, inputs: list[_Input], caller_id: Any, rest: bytes
+    body: Body | Content,
+    rope: Rope | None,
+    json_bytes: int,
+    inputs: list[_Input],
+    caller_id: Any,
+    rest: bytes,
 ) -> V2Request:
     """Make a request of what was read, if every tensor is what its shape says."""
     own_id = b"" if caller_id is _UNSET else bytes(caller_id)
@@ -233,10 +245,10 @@ def _checked(
         raise Bypass("form")
     first_shape = inputs[0].shape
     rows = first_shape[0] if first_shape else 0
-    rope: Rope | None = None
-    offset = json_bytes if json_bytes >= 0 else len(body)
+    body_bytes = len(body)
+    offset = json_bytes if json_bytes >= 0 else body_bytes
     keys: list[TensorKey] = []
-    data: list[Raw | memoryview] = []
+    data: list[Any] = []
     for tensor in inputs:
         shape, datatype, size, others = tensor.shape, tensor.datatype, -1, b""
         elements = count_elements(shape)
@@ -251,15 +263,17 @@ def _checked(
             form = None if size >= 0 else form_of(bytes(tensor.data), shape, elements, datatype)
             data.append(tensor.data)
         else:
-            rope = rope or Rope([body])
-            stop = offset + max(size, 0)
-            form = "binary" if _is_blob(rope, offset, size, elements, datatype) else None
-            data.append(memoryview(body)[offset:stop])
-            offset = stop
+            if rope is None:
+                rope = Rope([body] if not isinstance(body, Content) else body.pieces)
+            if not _is_blob(rope, offset, size, elements, datatype):
+                raise Bypass("tensors")
+            form = "binary"
+            data.append(rope.cut(offset, offset + size))
+            offset += size
         if form is None or bytes(memoryview(tensor.name)[:1]) != b'"':
             raise Bypass("tensors")
         keys.append((bytes(tensor.name), datatype, tuple(shape[1:]), others, form))
-    if offset != len(body):
+    if offset != body_bytes:
         raise Bypass("tensors")
     return V2Request(body, json_bytes, data, (tuple(keys), rest), rows, own_id)
 
@@ -292,7 +306,8 @@ def join_requests(
     first = members[0]
     if rows is None and len(members) == 1:
         has_blobs = 0 <= first.json_bytes < len(first.body)
-        return own_lines(first.json_bytes if has_blobs else -1), [first.body]
+        whole = first.body.pieces if isinstance(first.body, Content) else [first.body]
+        return own_lines(first.json_bytes if has_blobs else -1), [*whole]
     total = rows[1] - rows[0] if rows is not None else sum([one.instances for one in members])
     text: list[Piece] = []
     blobs: list[Piece] = []
@@ -305,22 +320,22 @@ def join_requests(
             % (before, name, total, dimensions, datatype.encode())
         )
         before = b","
-        if rows is not None:
-            data = [_cut(first, index, rows)]
-        elif form == "binary":
-            data = [member.data[index] for member in members]
-        else:
-            data = [memoryview(member.data[index])[1:-1] for member in members]
+        data = [member.data[index] for member in members]
         if form == "binary":
-            size = b'"%b":%d' % (_BINARY_SIZE.encode(), sum(map(len, data)))
+            blob: list[memoryview] = [view for views in data for view in views]
+            if rows is not None:
+                blob = _cut_blob(blob, first, index, rows)
+            size = b'"%b":%d' % (_BINARY_SIZE.encode(), sum(map(len, blob)))
             text.append(b',"parameters":{%b}}' % (b"%b,%b" % (others, size) if others else size))
-            blobs += data
+            blobs += blob
             continue
         parameters = b',"parameters":{%b}' % others if others else b""
         text.append(b'%b,"data":[' % parameters)
-        for piece in data:
-            text += (piece, b",")
+        for raw in data:
+            text += (memoryview(raw)[1:-1], b",")
         text[-1] = b"]}"
+        if rows is not None:
+            text[-2] = _cut_array(bytes(data[0]), first, index, rows)
     text.append(b"]%b}" % rest)
     lines = own_lines(sum(map(len, text)) if blobs else -1)
     pieces = text + blobs
@@ -329,19 +344,24 @@ def join_requests(
     return lines, pieces
 
 
-def _cut(request: V2Request, index: int, rows: tuple[int, int]) -> bytes | memoryview:
-    """Return a range of one tensor's rows, without brackets where it is JSON."""
-    _, datatype, tail, _, form = request.key[0][index]
+def _cut_array(data: bytes, request: V2Request, index: int, rows: tuple[int, int]) -> bytes:
+    """Return a range of the rows of an array, without its brackets."""
+    tail = request.key[0][index][2]
     counts = [rows[0], rows[1] - rows[0], request.instances - rows[1]]
-    whole = request.data[index]
+    parts = cut_rows(data, counts, count_elements(tail) if tail else 1)
+    return parts[1] if parts else b""
+
+
+def _cut_blob(
+    blob: list[memoryview], request: V2Request, index: int, rows: tuple[int, int]
+) -> list[memoryview]:
+    """Return a range of the rows of a blob."""
+    _, datatype, tail, _, _ = request.key[0][index]
     per_row = count_elements(tail) if tail else 1
-    if form != "binary":
-        parts = cut_rows(bytes(whole), [count for count in counts if count], per_row)
-        return (parts or [b""])[1 if rows[0] else 0]
-    blob = memoryview(whole)
+    rope = Rope(blob)
     if datatype != BYTES:
         stride = per_row * SIZES_BYTES[datatype]
-        return blob[rows[0] * stride : rows[1] * stride]
-    ends = Rope([blob]).string_ends(0, len(blob), [count * per_row for count in counts])
-    bounds = [0, *(ends or [])]
-    return [blob[start:stop] for start, stop in pairwise(bounds)][1]
+        return rope.cut(rows[0] * stride, rows[1] * stride)
+    counts = [rows[0], rows[1] - rows[0], request.instances - rows[1]]
+    start, stop, _ = rope.string_ends(0, rope.size_bytes, [n * per_row for n in counts]) or [0] * 3
+    return rope.cut(start, stop)

@@ -40,7 +40,6 @@ SIZES_BYTES: Final = {
 }
 """Of one element in binary form. ``BYTES`` has none: each element tells its own."""
 
-_MAX_DIMENSION: Final = 1 << 62
 _MAX_COMMAS: Final = 1 << 20
 _SPACE: Final = b" \t\r\n"
 # All that numbers, true, false and null are made of, and white space.
@@ -52,7 +51,7 @@ _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 def count_elements(shape: Sequence[int]) -> int:
     """Return how many elements a shape holds; 0 where it is not one that could be batched."""
-    if not 0 < len(shape) <= MAX_DIMENSIONS or min(shape) < 1 or max(shape) > _MAX_DIMENSION:
+    if not 0 < len(shape) <= MAX_DIMENSIONS or min(shape) < 1:
         return 0
     return math.prod(shape)
 
@@ -153,6 +152,9 @@ def _cut_plain(inner: bytes, counts: Sequence[int], per_row: int) -> list[bytes]
     parts = []
     start = 0
     for count in counts:
+        if not count:
+            parts.append(b"")
+            continue
         match = _run_of(count * per_row).match(inner, start)
         stop = match.end() if match else len(inner)
         parts.append(inner[start:stop])

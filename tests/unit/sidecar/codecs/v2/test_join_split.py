@@ -1,8 +1,12 @@
 """Whatever is joined, each caller gets its own elements back, to the byte."""
 
+import itertools
 import json
+import math
+import struct
 from typing import Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +38,12 @@ SHARED: Final = st.sampled_from(
 FEWER: Final = settings(max_examples=60)
 
 
+def pieces_of(draw: st.DrawFn, body: bytes) -> list[bytes]:
+    """A body as it comes over a connection."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(body)), max_size=4)))
+    return [body[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+
+
 class Member:
     """A request, and what it holds."""
 
@@ -47,7 +57,10 @@ class Member:
         self.body, self.headers = write(
             self.tensors, {**own, **fields}, space=lambda: draw(spaces())
         )
-        self.parsed: V2Request = CODEC.parse(self.body, self.headers)
+        body: bytes | Content = self.body
+        if draw(st.booleans()):
+            body = Content(pieces_of(draw, self.body))
+        self.parsed: V2Request = CODEC.parse(body, self.headers)
 
 
 @st.composite
@@ -57,12 +70,6 @@ def members(draw: st.DrawFn, max_members: int = 4) -> tuple[list[Member], dict[s
     fields = draw(SHARED)
     sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=max_members))
     return [Member(draw, template, fields, rows) for rows in sizes], fields
-
-
-def pieces_of(draw: st.DrawFn, body: bytes) -> list[bytes]:
-    """A body as it comes over a connection."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(body)), max_size=4)))
-    return [body[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True)]
 
 
 def echoed(tensors: list[Tensor], form: Form | None = None) -> list[Tensor]:
@@ -134,6 +141,29 @@ def test_pieces_of_one_request_are_put_together_again(
     assert own.pop("id", None) == member.id
     assert own == {"n": b"%d" % start, "parameters": b'{"batch_id":"%b"}' % BATCH_ID}
     assert [t.elements for t in answered] == [t.elements for t in member.tensors]
+
+
+@pytest.mark.parametrize("tail", [(), (1,), (20,)])
+@pytest.mark.parametrize("form", ["flat", "nested", "binary"])
+@pytest.mark.parametrize("datatype", ["BYTES", "INT64"])
+def test_any_rows_can_be_taken_out(tail: tuple[int, ...], form: Form, datatype: str) -> None:
+    size = math.prod(tail)
+    numbers = range(3 * size)
+    if form != "binary":
+        quote = b'"' if datatype == "BYTES" else b""
+        elements = [quote + b"%d" % number + quote for number in numbers]
+    elif datatype == "BYTES":
+        elements = [b"x" * (number % 5) for number in numbers]
+    else:
+        elements = [struct.pack("<q", number) for number in numbers]
+    tensor = Tensor("x", datatype, tail, form, tuple(elements))
+    body, headers = write([tensor])
+    parsed = CODEC.parse(body, headers)
+    for start, stop in itertools.combinations(range(4), 2):
+        lines, pieces = CODEC.join([parsed], (start, stop))
+        _, [cut] = read(b"".join(pieces), json_bytes_of(lines), "inputs")
+        assert cut.elements == tensor.cut(start, stop).elements
+        assert cut.rows == stop - start
 
 
 @given(templates(), templates(), st.data())
