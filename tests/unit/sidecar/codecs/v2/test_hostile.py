@@ -1,7 +1,6 @@
 """What is not joined: each is left to the model server, or refused where it cannot be framed."""
 
 import json
-import struct
 import time
 from typing import Any, Final
 
@@ -9,42 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher_sidecar.codecs import BadRequest, Bypass
-from batcher_sidecar.codecs.v2 import V2Codec
+from batcher_sidecar.codecs import Bypass
 from tests.unit.sidecar.codecs.v2.messages import HEADER, Form, Tensor, plain, templates, write
+from tests.unit.sidecar.codecs.v2.spelt import CODEC, GOOD, blob, body, reason, tensor
 
-CODEC: Final = V2Codec()
 DEEP: Final = b"[" * 100_000 + b"1" + b"]" * 100_000
-
-
-def tensor(shape: Any, data: Any, datatype: str = "FP32", **fields: Any) -> bytes:
-    """One input as JSON; `shape` and `data` may be bytes as they are to be written."""
-    written = {
-        "name": b'"x"',
-        "shape": shape if isinstance(shape, bytes) else plain(shape),
-        "datatype": plain(datatype),
-        "data": data if isinstance(data, bytes) else plain(data),
-        **{name: plain(value) for name, value in fields.items()},
-    }
-    inner = b",".join([b'"%b":%b' % (name.encode(), value) for name, value in written.items()])
-    return b"{%b}" % inner
-
-
-def body(*tensors: bytes, more: bytes = b"") -> bytes:
-    return b'{"inputs":[%b]%b}' % (b",".join(tensors), more)
-
-
-def reason(data: bytes, *, json_bytes: bytes | None = None) -> str | None:
-    """Why a request is forwarded, or None if it is for batching."""
-    headers = {} if json_bytes is None else {HEADER.encode(): json_bytes}
-    try:
-        CODEC.parse(data, headers)
-    except Bypass as bypass:
-        return bypass.reason
-    return None
-
-
-GOOD: Final = tensor([1, 4], [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize(
@@ -206,87 +174,6 @@ def test_long_parameters_are_judged_too() -> None:
     assert reason(body(GOOD, more=parameters)) == "parameters"
 
 
-def blob(shape: Any, datatype: str, size: Any) -> bytes:
-    return b'{"name":"x","shape":%b,"datatype":"%b","parameters":{"binary_data_size":%b}}' % (
-        plain(shape),
-        datatype.encode(),
-        size if isinstance(size, bytes) else plain(size),
-    )
-
-
-@pytest.mark.parametrize(
-    ("shape", "datatype", "size", "data"),
-    [
-        ([1, 4], "FP32", 16, bytes(15)),
-        ([1, 4], "FP32", 16, bytes(17)),
-        ([1, 4], "FP32", 12, bytes(12)),
-        ([1, 4], "FP32", 20, bytes(20)),
-        ([1, 4], "FP32", 12, bytes(16)),
-        ([1, 4], "FP16", 16, bytes(16)),
-        ([1, 4], "FP32", -16, bytes(16)),
-        ([1, 4], "FP32", 16.0, bytes(16)),
-        ([1, 4], "FP32", "16", bytes(16)),
-        ([1, 4], "FP32", None, bytes(16)),
-        ([1, 4], "FP32", b"1" * 50, bytes(16)),
-        ([1, 4], "FP32", 1 << 63, bytes(16)),
-        ([-1, -4], "FP32", 16, bytes(16)),
-        ([1 << 61, 8], "FP32", 0, b""),
-        ([1 << 62, 4], "FP32", 0, b""),
-        ([0], "FP32", 0, b""),
-        ([1, 4], "FP31", 16, bytes(16)),
-        ([2], "BYTES", 8, b"\1\0\0\0a\0\0\0"),
-        ([2], "BYTES", 4, b"\0\0\0\0"),
-        ([1], "BYTES", 8, bytes(8)),
-        ([1], "BYTES", 5, b"\2\0\0\0a"),
-        ([1], "BYTES", 5, b"\0\0\0\0a"),
-        ([1], "BYTES", 4, b"\xff\xff\xff\xff"),
-        ([1], "BYTES", 3, b"\0\0\0"),
-        ([1], "BYTES", 8, b"\4\0\0\0"),
-        ([2], "BYTES", 8, b"\0\0\0\0"),
-        ([2], "BYTES", 8, b""),
-        ([1], "BYTES", 0, b""),
-        ([1 << 40], "BYTES", 4, bytes(4)),
-    ],
-    ids=str,
-)
-def test_blobs_that_disagree_are_not_joined(
-    shape: Any, datatype: str, size: Any, data: bytes
-) -> None:
-    text = body(blob(shape, datatype, size))
-    assert reason(text + data, json_bytes=b"%d" % len(text)) == "tensors"
-
-
-def test_blobs_may_not_borrow_from_one_another() -> None:
-    good = blob([1, 4], "FP32", 16)
-    for sizes in ((8, 24), (0, 32), (32, 0), (16, 12), (16, 20)):
-        text = body(*[blob([1, 4], "FP32", size) for size in sizes])
-        assert reason(text + bytes(32), json_bytes=b"%d" % len(text)) == "tensors"
-    text = body(good, good)
-    assert reason(text + bytes(32), json_bytes=b"%d" % len(text)) is None
-
-
-def test_without_the_header_there_are_no_blobs() -> None:
-    text = body(blob([1, 4], "FP32", 16))
-    assert reason(text) == "tensors"
-    assert reason(text + bytes(16)) == "json"
-    assert reason(body(GOOD, blob([1], "FP32", 0))) == "tensors"
-
-
-@pytest.mark.parametrize("declared", [b"", b"-1", b"+5", b"x", b"1.0", b"5, 5", b"0x5", b"05"])
-def test_a_length_that_is_no_number_is_refused(declared: bytes) -> None:
-    with pytest.raises(BadRequest, match="is no number"):
-        CODEC.parse(body(GOOD), {HEADER.encode(): declared})
-
-
-def test_a_length_beyond_the_body_is_refused() -> None:
-    text = body(GOOD)
-    with pytest.raises(BadRequest, match="but the body has"):
-        CODEC.parse(text, {HEADER.encode(): b"%d" % (len(text) + 1)})
-    assert reason(text, json_bytes=b"%d" % len(text)) is None
-    assert reason(text, json_bytes=b"%d" % (len(text) - 1)) == "json"
-    assert reason(text, json_bytes=b"0") == "raw"
-
-
 @given(templates(), st.data())
 def test_one_element_more_or_less_is_noticed(template: Any, data: st.DataObject) -> None:
     draw: Any = data.draw
@@ -368,12 +255,6 @@ def test_a_field_that_is_named_twice_is_left_to_the_model_server(twice: bytes) -
     assert reason(twice) == "form"
 
 
-def test_a_size_that_is_named_twice_is_left_to_the_model_server() -> None:
-    sizes = b'{"binary_data_size":8,"binary_data_size":16}'
-    text = body(blob([1, 4], "FP32", 16).replace(b'{"binary_data_size":16}', sizes))
-    assert reason(text + bytes(16), json_bytes=b"%d" % len(text)) == "form"
-
-
 @pytest.mark.parametrize("name", ["shape", "data", "inputs", "datatype", "é", "\n"])
 def test_names_of_fields_may_stand_elsewhere(name: str) -> None:
     texts = tensor([2], [name, f'"{name}":1'], "BYTES")
@@ -389,13 +270,3 @@ def test_long_requests_in_which_names_may_be_hidden_are_left_alone() -> None:
 
 def test_an_id_of_null_is_none() -> None:
     assert CODEC.parse(body(GOOD, more=b',"id":null'), {}).id == b""
-
-
-def test_a_request_of_several_forms_reads_each() -> None:
-    strings = struct.pack("<I", 3) + b"abc"
-    text = body(GOOD, blob([1, 1], "BYTES", 7), tensor([1, 1], [[7]]), blob([1], "UINT8", 1))
-    parsed = CODEC.parse(text + strings + b"\7", {HEADER.encode(): b"%d" % len(text)})
-    assert [key[4] for key in parsed.key[0]] == ["flat", "binary", "nested", "binary"]
-    assert [own if isinstance(own, list) else bytes(own) for own in parsed.data] == [
-        b"[1, 2, 3, 4]", [strings], b"[[7]]", [b"\7"],
-    ]  # fmt: skip
