@@ -17,11 +17,14 @@ help: ## Show these targets
 demo: .venv/.ready-demo ## Show batching on a real model server, in under a minute after set-up
 	@$(BIN)/python examples/demo/demo.py
 
-test: .venv/.ready-all kubernetes ## Run every test (PYTEST_ARGS="..." is passed on)
+test: .venv/.ready-all kubernetes peers ## Run every test (PYTEST_ARGS="..." is passed on)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 kubernetes: .venv/.ready-all ## Build the API server that the tests run against (once, in minutes)
 	@$(BIN)/python scripts/kubernetes/build.py
+
+peers: .venv/.ready-all ## Install the model servers of others that the tests run against (once)
+	@$(BIN)/python scripts/peers/install.py mlserver triton
 
 images: .venv/.ready-all ## Build the images of the sidecar and of the control plane (docker, podman or buildah)
 	@$(BIN)/python scripts/images/build.py $(if $(REGISTRY),--registry $(REGISTRY))
@@ -46,6 +49,9 @@ fuzz: .venv/.ready-all ## Throw hostile bytes at the data port and the codecs fo
 bench: .venv/.ready-all ## Measure against other proxies (BENCH_PEER="command of another batcher")
 	$(BIN)/python -m tests.bench
 
+bench-triton: .venv/.ready-all ## Measure Triton by perf_analyzer, alone and behind the sidecar
+	$(BIN)/python -m tests.bench.triton
+
 goldens: .venv/.ready-all kubernetes ## Write anew what becomes of pods and InferenceServices, and what kubectl says (see git diff)
 	$(BIN)/pytest --renew-goldens tests/unit/webhook/test_golden.py tests/unit/operator/standalone/test_golden.py tests/apiserver/test_validation.py
 
@@ -69,4 +75,4 @@ define install
 @touch $@
 endef
 
-.PHONY: help demo test kubernetes images e2e cluster-up cluster-down lint fuzz bench goldens constraints clean
+.PHONY: help demo test kubernetes peers images e2e cluster-up cluster-down lint fuzz bench bench-triton goldens constraints clean

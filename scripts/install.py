@@ -102,4 +102,5 @@ def main() -> None:
     run(*uv, "install", *limits, *target, env=uv_environment())
 
 
-main()
+if __name__ == "__main__":
+    main()

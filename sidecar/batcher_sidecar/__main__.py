@@ -8,15 +8,16 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher_contract import __version__
 from batcher_contract.logs import configure_logging
 from batcher_sidecar.admin import build_app, start_admin
-from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.config import parse_args
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.errors import REASONS
+from batcher_sidecar.heap import keep_freed_memory
 from batcher_sidecar.lifecycle import Lifecycle
 from batcher_sidecar.live import LiveSettings
 from batcher_sidecar.metrics import Metrics
@@ -27,6 +28,9 @@ from batcher_sidecar.upstream import UpstreamPool
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
     from batcher_sidecar.config import SidecarConfig
+
+_KEPT_BYTES: Final = 64 << 20
+"""How much freed memory stays with the process, at most."""
 
 _log = logging.getLogger("batcher_sidecar")
 
@@ -60,7 +64,7 @@ async def serve(config: SidecarConfig) -> int:
     probe = ModelProbe.parse(config.readiness_probe, config.component_host, config.component_port)
     metrics = Metrics(version=__version__, refusal_reasons=REASONS)
     pool = UpstreamPool(config.component_host, config.component_port)
-    port = SidecarPort(config, V1Codec(config.settings.row_signature), pool, metrics)
+    port = SidecarPort(config, Codecs.of(config.settings.row_signature), pool, metrics)
     lifecycle = Lifecycle(port, probe, config.settings)
     port.ready = lifecycle.ready
     lifecycle.handle_signals()
@@ -100,6 +104,7 @@ def main() -> None:
     """Entry point of ``batcher-sidecar``."""
     config = parse_args(sys.argv[1:], os.environ)
     configure_logging(config.log_level, config.log_format)
+    keep_freed_memory(min(_KEPT_BYTES, config.settings.max_queue_bytes))
     try:
         import uvloop
     except ImportError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batcher_contract.names import BATCH_ID_HEADER, BATCH_SIZE_HEADER
+from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import refusal
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ class WholeAnswer:
     ``fields`` names the call's batch; ``shared`` tells whether it is that of several members.
     """
 
-    __slots__ = ("body", "fields", "head", "shared")
+    __slots__ = ("content", "fields", "head", "shared")
 
-    def __init__(self, head: ResponseHead, body: bytes, fields: bytes, *, shared: bool) -> None:
+    def __init__(
+        self, head: ResponseHead, content: Content, fields: bytes, *, shared: bool
+    ) -> None:
         self.head = head
-        self.body = body
+        self.content = content
         self.fields = fields
         self.shared = shared
 
@@ -76,11 +79,10 @@ class BatchCall:
     def on_end(self) -> None:
         """The answer is complete."""
         if self._head is not None:
-            pieces = self._pieces
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            content = Content(self._pieces)
             fields = self.fields(self.call.instances)
             shared = len(self.call.members) > 1
-            self._runtime.answered(self, WholeAnswer(self._head, body, fields, shared=shared))
+            self._runtime.answered(self, WholeAnswer(self._head, content, fields, shared=shared))
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from batcher_contract import BatcherSettings
-    from batcher_sidecar.codecs import Codec
+    from batcher_sidecar.codecs import Codecs
     from batcher_sidecar.config import SidecarConfig
     from batcher_sidecar.flow import Flow
     from batcher_sidecar.metrics import Metrics
@@ -32,10 +32,10 @@ class SidecarPort:
     """Implements ``port.DataPort`` for the connections."""
 
     def __init__(
-        self, config: SidecarConfig, codec: Codec, pool: UpstreamPool, metrics: Metrics
+        self, config: SidecarConfig, codecs: Codecs, pool: UpstreamPool, metrics: Metrics
     ) -> None:
         settings = config.settings
-        self.router = Router(settings, enabled=config.enable_batcher)
+        self.router = Router(settings, codecs, enabled=config.enable_batcher)
         self.pool = pool
         self.budget = ByteBudget(settings.max_queue_bytes)
         self._connections: set[Flow] = set()
@@ -46,14 +46,13 @@ class SidecarPort:
         self.last_request_s = 0.0
         self.ready: Callable[[], Awaitable[tuple[bool, str]]] | None = None
         """Readiness; set before listening."""
-        self._runtime = Runtime(settings, codec, pool, self.budget, metrics)
+        self._runtime = Runtime(settings, codecs, pool, self.budget, metrics)
         self.queue_full = self._runtime.queue_full
         self.submit = self._runtime.submit
         self.left = self._runtime.left
         self._metrics = metrics
         self.count_bypassed = metrics.bypassed
         self.count_refused = metrics.refused
-        self._protocol = codec.protocol
         self._probes = TaskSet()
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
@@ -129,6 +128,6 @@ class SidecarPort:
         """Count an answered request for the metrics."""
         route = request.route
         if isinstance(route, Batch):
-            self._metrics.request_done(self._protocol, route.model, status)
+            self._metrics.request_done(route.codec.protocol, route.model, status)
         elif isinstance(route, Forward):
             self._metrics.request_done("forwarded", "", status)

@@ -101,6 +101,15 @@ _HELP: Final = {
         "rate means that some caller keeps sending rows that the model refuses, and each costs "
         "extra calls; set isolate-failures to false to fail the whole batch instead."
     ),
+    "undivided_batches": (
+        "Batches that were answered well but not by rows: an output's first dimension was not the "
+        "batch. Their members were called again one by one, and the model is not batched for a "
+        "minute."
+    ),
+    "unbatchable_models": (
+        "Models that are not batched at present, because of what the model server says of them or "
+        "because an output's first dimension was not the batch. The log names them."
+    ),
     "response_fields_dropped": (
         "Top-level fields of answers that could not be divided among the members of a batch and "
         "were left out. Callers that need them can send X-Batch-Bypass: true."
@@ -161,6 +170,7 @@ class Metrics:
         self._bypassed = dict.fromkeys(bypass_reasons, 0)
         self._refused = dict.fromkeys(refusal_reasons, 0)
         self._isolated = 0
+        self._undivided = 0
         self._fields_dropped = 0
         self._gauges: dict[str, Callable[[], int]] = {}
         self.queue_seconds = Histogram(_SECONDS)
@@ -178,12 +188,14 @@ class Metrics:
         queued_requests: Callable[[], int],
         queued_bytes: Callable[[], int],
         batches_in_flight: Callable[[], int],
+        unbatchable_models: Callable[[], int] = lambda: 0,
     ) -> None:
         """Name the functions that tell the present values; they are called at each scrape."""
         self._gauges = {
             "queued_requests": queued_requests,
             "queued_bytes": queued_bytes,
             "batches_in_flight": batches_in_flight,
+            "unbatchable_models": unbatchable_models,
         }
 
     def request_done(self, protocol: str, model: str, code: int, requests: int = 1) -> None:
@@ -229,6 +241,10 @@ class Metrics:
         """Count the members of a failed batch that is now called again in halves."""
         self._isolated += requests
 
+    def undivided(self) -> None:
+        """Count a batch whose answer could not be divided by rows."""
+        self._undivided += 1
+
     def fields_dropped(self, fields: int) -> None:
         """Count top-level fields of an answer that the members of a batch do not get."""
         self._fields_dropped += fields
@@ -265,6 +281,7 @@ class Metrics:
             _counter_by("bypassed_requests", "reason", self._bypassed),
             _counter_by("refused_requests", "reason", self._refused),
             _counter("isolated_requests", self._isolated),
+            _counter("undivided_batches", self._undivided),
             _counter("response_fields_dropped", self._fields_dropped),
         ]
         for name, read in self._gauges.items():

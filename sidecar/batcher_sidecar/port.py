@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from batcher_sidecar.codecs import Content
     from batcher_sidecar.core import ByteBudget, Request
     from batcher_sidecar.errors import Refusal
     from batcher_sidecar.flow import Flow
@@ -24,8 +25,8 @@ class ClientRequest:
     received_bytes: int = 0
     reserved_bytes: int = 0
     """Of the byte budget, until the answer is written."""
-    body: bytes | None = None
-    """The whole body, where it was gathered."""
+    body: bytes | Content | None = None
+    """The whole body, where it was gathered; in pieces, where its codec takes them."""
     core: Request | None = None
     """What the core knows it as, once it waits."""
     parsed: Any = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import refusal
 from batcher_sidecar.http1.headers import downward_forward, forward_head
-from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
+from batcher_sidecar.upstream import Broken, Exchange, Piece, Unreachable, UpstreamPool
 
 if TYPE_CHECKING:
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.port import ClientRequest
+    from batcher_sidecar.router import Forward as ForwardRoute
     from batcher_sidecar.server import ClientConnection
 
 
@@ -48,25 +50,32 @@ class Forward(_Relay):
     """One forwarded request, from the moment it is first in line on its connection."""
 
     def __init__(
-        self, pool: UpstreamPool, conn: ClientConnection, request: ClientRequest, *, upgrade: bool
+        self,
+        pool: UpstreamPool,
+        conn: ClientConnection,
+        request: ClientRequest,
+        route: ForwardRoute,
     ) -> None:
         self._conn = conn
         self._request = request
-        self._upgrade = upgrade
+        self._upgrade = upgrade = route.upgrade
         self._answered = False  # its head has gone down
         self._chunk_up = request.head.body_bytes is None and request.body is None
         self._chunk_down = False
         self.tunnelling = False
         head = request.head
         streamed = head.has_body and request.body is None
-        data = [self._head(pool)]
-        if request.body:
+        data: list[Piece] = [self._head(pool)]
+        if isinstance(request.body, Content):
+            data += request.body.pieces
+        elif request.body:
             data.append(request.body)
         self._exchange = pool.request(
             self,
             head.method,
             data,
-            replayable=head.method in (b"GET", b"HEAD") and not head.has_body and not upgrade,
+            replayable=route.repeatable
+            or (head.method in (b"GET", b"HEAD") and not head.has_body and not upgrade),
             streamed=streamed,
         )
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 from batcher_contract.names import BYPASS_HEADER, PROBE_HEADER
+from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
 from batcher_sidecar.errors import Refusal, refusal
 
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
+    from batcher_sidecar.codecs import Codec, Codecs
     from batcher_sidecar.http1 import RequestHead
 
 _PROBE_FIELD: Final = PROBE_HEADER.lower().encode()
 _BYPASS_FIELD: Final = BYPASS_HEADER.lower().encode()
-_BATCHED_SUFFIX: Final = b":predict"
+_FRAMING_FIELDS: Final = (b"host", b"content-length", INFERENCE_HEADER_LENGTH)
+_V1_SUFFIX: Final = b":predict"
+_V2_SUFFIX: Final = b"/infer"
+# Judged as it is written: what is spelt with percent signs elsewhere than in a name is forwarded.
+_V2_PATH: Final = re.compile(rb".*/v2/models/([^/]+)(?:/versions/[^/]+)?/infer", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +34,19 @@ class Batch:
 
     key: tuple[bytes | None, ...]
     model: str
+    codec: Codec
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Stream to the model server. ``reason`` labels the metric; ``upgrade`` asks for a tunnel."""
+    """Stream to the model server. ``reason`` labels the metric; ``upgrade`` asks for a tunnel.
+
+    ``repeatable``: like a batch it may be sent once more over a new connection.
+    """
 
     reason: str
     upgrade: bool = False
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +60,9 @@ Route = Batch | Forward | Probe | Refusal
 class Router:
     """Decides by the table of section "What is batched" in ``docs/rules.md``."""
 
-    def __init__(self, settings: BatcherSettings, *, enabled: bool) -> None:
+    def __init__(self, settings: BatcherSettings, codecs: Codecs, *, enabled: bool) -> None:
         self._enabled = enabled
+        self._codecs = codecs
         self.max_body_bytes = 0
         """The largest body of a predict request."""
         self.apply(settings)
@@ -57,7 +71,7 @@ class Router:
         """Decide by these settings from now on."""
         self.max_body_bytes = min(settings.max_body_bytes, settings.max_queue_bytes)
         self._key_headers = tuple([name.lower().encode() for name in settings.batch_key_headers])
-        self._not_in_connection = frozenset([b"host", b"content-length", *self._key_headers])
+        self._not_in_connection = frozenset([*_FRAMING_FIELDS, *self._key_headers])
 
     def route(self, head: RequestHead) -> Route:
         """Return what to do; pure."""
@@ -71,8 +85,8 @@ class Router:
             return Probe()
         if head.method != b"POST":
             return Forward("method", upgrade=_is_websocket(head))
-        path = head.decoded_path()
-        if not path.endswith(_BATCHED_SUFFIX):
+        found = self._called(head)
+        if found is None:
             return Forward("path")
         if not self._enabled:
             return Forward("disabled")
@@ -82,7 +96,20 @@ class Router:
         if head.body_bytes is not None and head.body_bytes > self.max_body_bytes:
             return refusal("body_too_large", limit_bytes=self.max_body_bytes)
         key = (head.path, head.query, *[fields.get(name) for name in self._key_headers])
-        return Batch(key, _model_of(path))
+        codec, model = found
+        return Batch(key, model, codec)
+
+    def _called(self, head: RequestHead) -> tuple[Codec, str] | None:
+        """Return the protocol that a path belongs to and the model it names; None for any other."""
+        path = head.decoded_path()
+        if path.endswith(_V1_SUFFIX):  # …/models/<model>:predict
+            name = path.rpartition(b"/")[2].partition(b":")[0]
+            return self._codecs.v1, name.decode(errors="replace")
+        if head.path.endswith(_V2_SUFFIX):
+            match = _V2_PATH.fullmatch(head.path)
+            if match is not None:
+                return self._codecs.v2, unquote_to_bytes(match[1]).decode(errors="replace")
+        return None
 
 
 def _not_for_batching(fields: dict[bytes, bytes]) -> str | None:
@@ -106,8 +133,3 @@ def _is_websocket(head: RequestHead) -> bool:
         and b"upgrade" in head.connection
         and head.fields.get(b"upgrade", b"").lower() == b"websocket"
     )
-
-
-def _model_of(path: bytes) -> str:
-    """Return the model that a decoded v1 path names (``…/models/<model>:predict``), or ``""``."""
-    return path.rpartition(b"/")[2].partition(b":")[0].decode(errors="replace")

@@ -13,7 +13,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher_sidecar.batchcall import BatchCall, WholeAnswer
-from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
+from batcher_sidecar.codecs import BadRequest, Bypass, NotByRows, Unsplittable
+from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
 from batcher_sidecar.core import (
     Answer,
     Answered,
@@ -24,6 +25,7 @@ from batcher_sidecar.core import (
     Event,
     Fail,
     Failed,
+    Indivisible,
     Left,
     Refuse,
     Request,
@@ -40,10 +42,11 @@ from batcher_sidecar.http1.headers import (
     merge_upward,
     upward,
 )
+from batcher_sidecar.models import Models
 
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
-    from batcher_sidecar.codecs import Codec
+    from batcher_sidecar.codecs import Codec, Codecs
     from batcher_sidecar.core import ByteBudget, Call
     from batcher_sidecar.metrics import Metrics
     from batcher_sidecar.port import ClientRequest
@@ -61,23 +64,25 @@ class Runtime:
     def __init__(
         self,
         settings: BatcherSettings,
-        codec: Codec,
+        codecs: Codecs,
         pool: UpstreamPool,
         budget: ByteBudget,
         metrics: Metrics,
     ) -> None:
         self.budget = budget
         self._settings = settings
-        self._codec = codec
+        self._codecs = codecs
         self._pool = pool
         self._metrics = metrics
         self._batcher = Batcher(settings)
+        self._models = Models(pool)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         metrics.bind(
             queued_requests=lambda: self._batcher.waiting,
             queued_bytes=lambda: budget.used_bytes,
             batches_in_flight=lambda: self._batcher.in_flight,
+            unbatchable_models=self._models.count_unbatchable,
         )
 
     # --- from the data port ---------------------------------------------------------------------
@@ -90,8 +95,16 @@ class Runtime:
     def submit(self, client: ClientRequest, now_s: float) -> None:
         """Take a complete predict request; its answer goes to its connection."""
         route: Any = client.route  # a BatchRoute: no other is submitted
+        codec: Codec = route.codec
         try:
-            parsed = self._codec.parse(client.body or b"")
+            if codec.describes_models:
+                request = self._read_described(client, codec, now_s)
+            else:
+                head = client.head
+                parsed = client.parsed = codec.parse(client.body or b"", head.fields)
+                request = Request(
+                    (route.key, parsed.key), head.path, parsed.instances, client, parsed.alone
+                )  # fmt: skip
         except BadRequest as error:
             client.conn.refuse(client, refusal("invalid_body", detail=str(error)))
             return
@@ -102,13 +115,24 @@ class Runtime:
             self._report(error)
             client.conn.refuse(client, refusal("internal"))
             return
-        client.parsed = parsed
-        client.core = request = Request(
-            (route.key, parsed.key), client.head.path, parsed.instances, client, parsed.alone
-        )
+        client.core = request
         commands = self._batcher.handle(request, now_s)
         if commands:
             self._carry_out(commands, now_s)
+
+    def _read_described(self, client: ClientRequest, codec: Codec, now_s: float) -> Request:
+        """Read a request to a model of which the model server tells whether it may be batched."""
+        route: Any = client.route
+        model = self._models.look(client.head.path, now_s)
+        if model.unbatchable(now_s):
+            raise Bypass("unbatchable")
+        parsed = client.parsed = codec.parse(client.body or b"", client.head.fields)
+        if not model.trusted and 0 < self._settings.hard_max_batch_size < parsed.instances:
+            raise Bypass("unbatchable")  # it would be sent in pieces
+        return Request(
+            (route.key, parsed.key, model.max_rows), client.head.path, parsed.instances, client,
+            parsed.alone or not model.trusted, model.max_rows,
+        )  # fmt: skip
 
     def left(self, client: ClientRequest) -> None:
         """Forget a request whose client has gone."""
@@ -122,11 +146,12 @@ class Runtime:
     def apply(self, settings: BatcherSettings) -> None:
         """Batch by these settings from now on; what waits is looked at again."""
         self._settings = settings
-        self._codec.apply(settings.row_signature)
+        self._codecs.apply(settings.row_signature)
         self._handle(SettingsChanged(settings))
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, and ask about no more models."""
+        self._models.close()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -156,28 +181,44 @@ class Runtime:
         call, head = batch_call.call, answer.head
         if head.status != 200:
             return self._failure(call, answer, isolable=head.status in _ISOLABLE)
-        counts = [member.instances for member in call.members]
-        if call.rows is not None:
-            counts = [call.instances]
+        members = call.members
+        first: ClientRequest = members[0].payload
+        codec = _codec_of(first)
         try:
             for lower, _, value in head.passing():
                 if lower == b"content-encoding" and value.lower() != b"identity":
                     raise Unsplittable(f"its answer is encoded ({value.decode(errors='replace')})")
-            parts, dropped = self._codec.split(answer.body, counts, piece=call.rows is not None)
+                if lower == INFERENCE_HEADER_LENGTH:
+                    answer.content.json_bytes = value
+            parts, dropped = codec.split(
+                answer.content,
+                [member.payload.parsed for member in members],
+                batch_call.batch_id,
+                call.rows,
+            )
+        except NotByRows as error:
+            self._models.not_by_rows(first.head.path, str(error), now_s)
+            if call.rows is not None:
+                return Failed(call, Bypass("unbatchable"), isolable=False)
+            if error.answer is None:
+                self._metrics.undivided()
+                return Indivisible(call)
+            parts, dropped = [error.answer], 0
         except Unsplittable as error:
-            if len(call.members) == 1 and call.rows is None:
+            if len(members) == 1 and call.rows is None:
                 return self._failure(call, answer, isolable=True)
             why = refusal("bad_answer", detail=str(error))
             return self._failure(call, why, isolable=True)
+        else:
+            if codec.describes_models:
+                self._models.served(first.head.path, now_s, divided=len(members) > 1)
         if dropped:
             self._metrics.fields_dropped(dropped)
-        shared = len(call.members) > 1
-        size = call.members[0].instances if call.rows is not None else sum(counts)
+        whole = call.rows is None
         batch_call.timing = b", model;dur=%.1f\r\n" % ((now_s - call.sent_s) * 1000)
-        batch_call.answer_head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b%b" % (
-            self._codec.content_type,
-            downward_batch(head, shared=shared),
-            batch_call.fields(size),
+        batch_call.answer_head = b"HTTP/1.1 200 OK\r\n%b%b" % (
+            downward_batch(head, shared=len(members) > 1),
+            answer.fields if whole else batch_call.fields(members[0].instances),
         )
         return Answered(call, parts)
 
@@ -242,7 +283,9 @@ class Runtime:
         first = clients[0]
         whole = len(clients) == 1 and call.rows is None  # its body goes as it came
         try:
-            body = self._codec.join([client.parsed for client in clients], call.rows)
+            own_lines, body = _codec_of(first).join(
+                [client.parsed for client in clients], call.rows
+            )
         except Bypass as bypass:
             self._handle(Failed(call, bypass, isolable=False), now_s)
             return
@@ -252,12 +295,13 @@ class Runtime:
                 self._metrics.batch_sent(call.trigger, len(clients), call.instances)
                 waits_s = [now_s - member.arrived_s for member in call.members]
                 self._metrics.queue_seconds.observe_all(waits_s)
+        body_bytes = sum([len(piece) for piece in body])
         head = batch_head(
             first.head.path + first.head.query,
             merge_upward([upward(client.head) for client in clients], whole=whole),
             self._pool.host_header,
-            self._codec.content_type,
-            sum([len(piece) for piece in body]),
+            own_lines,
+            body_bytes,
         )
         batch_call = call.payload = BatchCall(self, call, first.batch_id)
         if not whole:  # else it is the client's own, and counted
@@ -286,21 +330,25 @@ class Runtime:
     def _answer(self, command: Answer) -> None:
         call, members, parts = command.call, command.members, command.parts
         batch_call: BatchCall = call.payload
+        first: ClientRequest = members[0].payload
+        codec = _codec_of(first)
         if call.rows is not None:
-            part, dropped = self._codec.reunite(parts[0])
-            parts = [part]
+            try:
+                message, dropped = codec.reunite(parts[0], first.parsed, batch_call.batch_id)
+            except Unsplittable as error:
+                first.conn.refuse(first, refusal("bad_answer", detail=str(error)))
+                return
+            parts = [message]
             self._metrics.fields_dropped(dropped)
-        opening = self._codec.opening(batch_call.batch_id)
-        route: Any = members[0].payload.route  # all have the same path, and so the same model
-        self._metrics.request_done(self._codec.protocol, route.model, 200, len(members))
+        route: Any = first.route  # all have the same path, and so the same model
+        self._metrics.request_done(codec.protocol, route.model, 200, len(members))
         before, after, sent_s = batch_call.answer_head, batch_call.timing, call.sent_s
-        for member, part in zip(members, parts, strict=True):
+        for member, (own_lines, body) in zip(members, parts, strict=True):
             client: ClientRequest = member.payload
             try:
-                body = opening + part
                 queue_ms = (sent_s - member.arrived_s) * 1000
-                head = b"%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
-                    before, queue_ms, after, len(body),
+                head = b"%b%bServer-Timing: queue;dur=%.1f%bContent-Length: %d\r\n" % (
+                    before, own_lines, queue_ms, after, len(body),
                 )  # fmt: skip
                 client.conn.give(client, head, body)
             except Exception as error:
@@ -314,7 +362,7 @@ class Runtime:
         elif isinstance(failure, Bypass):
             client.conn.forward_instead(client, failure.reason)
         elif isinstance(failure, WholeAnswer):
-            head, body = failure.head, failure.body
+            head, body = failure.head, failure.content.whole
             lines = b"HTTP/1.1 %d %b\r\n%b%b" % (
                 head.status,
                 head.reason,
@@ -332,3 +380,10 @@ class Runtime:
         else:
             refused = refusal("queue_full", limit=self._settings.max_queue_size)
         client.conn.refuse(client, refused)
+
+
+def _codec_of(client: ClientRequest) -> Codec:
+    """Return the protocol of a batch candidate."""
+    route: Any = client.route
+    codec: Codec = route.codec
+    return codec

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import Refusal, RefusedError, refusal, render_refusal
 from batcher_sidecar.flow import READ_AHEAD_BYTES, Flow
 from batcher_sidecar.http1 import RequestHead
@@ -180,7 +181,11 @@ class ClientConnection(Flow):
             request.forward.body_end()
         elif gather:
             pieces, request.pieces = request.pieces or [], None
-            request.body = b"".join(pieces)
+            route = request.route
+            if isinstance(route, Batch) and route.codec.takes_pieces and len(pieces) > 1:
+                request.body = Content(pieces)
+            else:
+                request.body = b"".join(pieces)
             self._port.submit(request, time.monotonic())
 
     def _gather(self, request: ClientRequest, piece: bytes) -> bool:
@@ -326,7 +331,7 @@ class ClientConnection(Flow):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         route = request.route
         if isinstance(route, ForwardRoute) and request.forward is None:
-            request.forward = Forward(self._port.pool, self, request, upgrade=route.upgrade)
+            request.forward = Forward(self._port.pool, self, request, route)
             if self._write_paused:
                 request.forward.client_writable(writable=False)
             if request.unread:
@@ -345,7 +350,8 @@ class ClientConnection(Flow):
     def forward_instead(self, request: ClientRequest, reason: str) -> None:
         """A gathered request turns out not to be for batching: forward it as it came."""
         self._port.count_bypassed(reason)
-        request.route = ForwardRoute(reason)
+        # What marks a place in a sequence changes what the model server remembers.
+        request.route = ForwardRoute(reason, repeatable=reason != "parameters")
         if self._requests and self._requests[0] is request:
             self._attend(request)
 

@@ -15,6 +15,7 @@ from tests.bench.workloads import MAX_BATCH_SIZE, MAX_LATENCY_MS
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 DIRECT: Final = "direct"
+NGINX: Final = "nginx"
 SIDECAR: Final = "sidecar"
 PEER: Final = "peer"
 
@@ -170,7 +171,7 @@ def known(environment: Mapping[str, str]) -> list[Candidate]:
     """All candidates, in the order of the report; ValueError when `BENCH_PEER` is unusable."""
     found = [
         Candidate(key=DIRECT, label="model server alone", build=None),
-        Candidate(key="nginx", label="nginx, plain proxy", build=_nginx, stop_s=2),
+        Candidate(key=NGINX, label="nginx, plain proxy", build=_nginx, stop_s=2),
         Candidate(
             key=SIDECAR, label="inference-batcher", build=_sidecar, batches=True, window=True
         ),

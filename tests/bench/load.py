@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench.processes import ProcessGroup, StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _MARK: Final = "bench-result "
@@ -20,8 +21,7 @@ _TIMEOUT_S: Final = 10
 _SCRIPT: Final = """\
 local file = assert(io.open(%(body)s, "rb"))
 wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = file:read("*a")
+%(headers)swrk.body = file:read("*a")
 file:close()
 
 done = function(summary, latency, requests)
@@ -71,9 +71,10 @@ _ERRORS: Final = {
 }
 
 
-def script(body: Path) -> str:
+def script(body: Path, headers: Iterable[tuple[str, str]]) -> str:
     """The wrk script that posts the file `body` and prints one line of exact results."""
-    return _SCRIPT % {"body": json.dumps(str(body)), "mark": _MARK}
+    lines = "".join(f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}\n" for k, v in headers)
+    return _SCRIPT % {"body": json.dumps(str(body)), "headers": lines, "mark": _MARK}
 
 
 def parse(output: str, *, generator_cpu_s: float = 0.0) -> Load:

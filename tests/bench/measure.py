@@ -15,7 +15,7 @@ from tests.bench.processes import machine_busy_s
 from tests.bench.results import Idle, Measurement, Overshoot
 from tests.bench.stack import Stack, call, started
 from tests.bench.stats import percentile
-from tests.bench.workloads import PREDICT_PATH, UNBATCHED_PATH, WORKLOADS, Workload
+from tests.bench.workloads import PREDICT_PATH, UNBATCHED_PATH, WORKLOADS, Request, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +49,12 @@ def under_load(
 
     Raises StartError or LoadError when there is nothing to measure.
     """
-    body = workload.body()
+    request = workload.request()
     flags = workload.sidecar_flags
-    with started(candidate, workload.mode, body, sidecar_flags=flags) as stack:
+    with started(candidate, workload.mode, request, sidecar_flags=flags) as stack:
         rss_rest_bytes = stack.group.rss_bytes()
-        lua = _script(stack.directory, body)
-        url = f"http://127.0.0.1:{stack.ports.data}{PREDICT_PATH}"
+        lua = _script(stack.directory, request)
+        url = f"http://127.0.0.1:{stack.ports.data}{request.path}"
         load.run(url, lua, callers=workload.callers, seconds=1, threads=threads)
         stack.settle()
         before = _Snapshot.take(stack)
@@ -92,20 +92,20 @@ def under_load(
     )
 
 
-def _script(directory: Path, body: bytes) -> Path:
-    content = directory / "body.json"
-    content.write_bytes(body)
+def _script(directory: Path, request: Request) -> Path:
+    content = directory / "posted"
+    content.write_bytes(request.body)
     lua = directory / "post.lua"
-    lua.write_text(load.script(content))
+    lua.write_text(load.script(content, request.headers))
     return lua
 
 
 def at_rest(candidate: Candidate, *, seconds: float) -> Idle:
     """CPU and memory of a candidate that has answered 100 requests and is now left alone."""
-    body = _IRIS.body()
-    with started(candidate, "instant", body) as stack:
+    request = _IRIS.request()
+    with started(candidate, "instant", request) as stack:
         for _ in range(100):
-            call(stack.ports.data, "POST", PREDICT_PATH, body)
+            call(stack.ports.data, "POST", request.path, request.body, request.headers)
         time.sleep(_SETTLE_S)
         before_s, start_s = stack.group.cpu_s(), time.monotonic()
         time.sleep(seconds)
@@ -162,12 +162,12 @@ def overshoot(candidate: Candidate, *, samples: int) -> Overshoot:
 
     A call without batching goes before each, so that both meet the same machine.
     """
-    body = _IRIS.body()
+    request = _IRIS.request()
     unbatched: list[float] = []
     batched: list[float] = []
     queued: list[float] = []
-    with started(candidate, "instant", body, window_ms=WINDOW_MS) as stack:
-        caller = _Caller(stack.ports.data, body)
+    with started(candidate, "instant", request, window_ms=WINDOW_MS) as stack:
+        caller = _Caller(stack.ports.data, request.body)
         gc.disable()
         try:
             for number in range(samples):

@@ -36,6 +36,10 @@ _SHORT: Final = {
     "concurrent": "iris row\n256 callers\nconcurrent 5 ms",
     "wide": "the same with\n8 batches\nin flight",
     "serial": "iris row\n256 callers\nserial 5 ms",
+    "v2-floats": "768 floats\nv2 JSON\n32 callers",
+    "v2-floats-binary": "768 floats\nv2 binary\n32 callers",
+    "v2-image-binary": "224x224x3 image\nv2 binary\n16 callers",
+    "v2-serial": "768 floats\nv2 binary\nserial 5 ms",
 }
 
 

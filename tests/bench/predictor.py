@@ -2,7 +2,8 @@
 
 It never parses JSON: every row of the workloads holds `SENTINEL` exactly once, and the number of
 instances of a request is the number of times these bytes occur. The sentinel is a number that a
-proxy which decodes and encodes the rows writes the same way again.
+proxy which decodes and encodes the rows writes the same way again. Tensors in the binary form of
+the Open Inference Protocol hold `BINARY_SENTINEL` instead, and are answered in that form.
 
 Modes: ``instant`` answers at once; ``concurrent`` answers every call after
 5 ms + 0.05 ms per instance, all calls in parallel; ``serial`` needs as long and works on one call
@@ -17,6 +18,7 @@ import ctypes
 import gc
 import heapq
 import os
+import struct
 import sys
 import time
 from collections import deque
@@ -26,12 +28,17 @@ import httptools
 import uvloop
 
 SENTINEL: Final = b"0.987654321"
+BINARY_SENTINEL: Final = struct.pack("<f", 0.987654321)
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 BASE_MS: Final = 5.0
 PER_INSTANCE_MS: Final = 0.05
 MODES: Final = ("instant", "concurrent", "serial")
 
 _CLOCK_MONOTONIC: Final = 1
 _MODEL: Final = b'{"name":"m","ready":true}'
+V1: Final = "v1"
+V2: Final = "v2"
+V2_BINARY: Final = "v2-binary"
 
 
 class _Timespec(ctypes.Structure):
@@ -66,15 +73,23 @@ class Timer:
             pass  # armed again between the wake-up and this call
 
 
-def answer(instances: int) -> bytes:
+def answer(instances: int, form: str = V1) -> bytes:
     """The whole HTTP answer with one prediction per instance."""
-    return respond(b'{"predictions":[' + b",".join([b"0"] * instances) + b"]}")
+    if form == V1:
+        return respond(b'{"predictions":[' + b",".join([b"0"] * instances) + b"]}")
+    output = b'{"model_name":"m","outputs":[{"name":"y","datatype":"FP32","shape":[%d,1],%b}]}'
+    if form == V2:
+        data = b",".join([b"0.0"] * instances)
+        return respond(output % (instances, b'"data":[%b]' % data))
+    head = output % (instances, b'"parameters":{"binary_data_size":%d}' % (4 * instances))
+    length = b"%b: %d\r\n" % (HEADER_LENGTH.encode(), len(head))
+    return respond(head + bytes(4 * instances), b"application/octet-stream", length)
 
 
-def respond(body: bytes) -> bytes:
-    """A 200 with this JSON body."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    return head % len(body) + body
+def respond(body: bytes, kind: bytes = b"application/json", lines: bytes = b"") -> bytes:
+    """A 200 with this body."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%bcontent-length: %d\r\n\r\n"
+    return head % (kind, lines, len(body)) + body
 
 
 class Model(Protocol):
@@ -92,7 +107,7 @@ class InstantModel:
     def __init__(self) -> None:
         self.calls = 0
         self.instances = 0
-        self._answers: dict[int, bytes] = {}
+        self._answers: dict[tuple[int, str], bytes] = {}
 
     def predict(self, connection: Connection, instances: int) -> None:
         self.finish(connection, instances)
@@ -103,9 +118,10 @@ class InstantModel:
             return
         self.calls += 1
         self.instances += instances
-        data = self._answers.get(instances)
+        key = (instances, connection.form)
+        data = self._answers.get(key)
         if data is None:
-            data = self._answers[instances] = answer(instances)
+            data = self._answers[key] = answer(*key)
         connection.answer(data)
 
 
@@ -182,6 +198,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._url = b""
         self._body: list[bytes] = []
+        self.form = V1
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -199,8 +216,15 @@ class Connection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
 
+    def on_message_begin(self) -> None:
+        self.form = V1
+
     def on_url(self, url: bytes) -> None:
         self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"inference-header-content-length":
+            self.form = V2_BINARY
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -208,10 +232,13 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         url, self._url = self._url, b""
         if self._parser.get_method() == b"POST":
+            if self.form == V1 and url.endswith(b"/infer"):
+                self.form = V2
             chunks = self._body
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
-            self._model.predict(self, body.count(SENTINEL))
+            sentinel = BINARY_SENTINEL if self.form == V2_BINARY else SENTINEL
+            self._model.predict(self, body.count(sentinel))
         elif url == b"/stats":
             counts = b'{"calls":%d,"instances":%d}'
             self.answer(respond(counts % (self._model.calls, self._model.instances)))

@@ -146,7 +146,7 @@ def _workload(run: Run, workload: Workload) -> str:
         rows.append([_marked(candidate), *cells, f"{len(valid)} of {len(mine)}"])
     if not rows:
         return ""
-    body_bytes = len(workload.body())
+    body_bytes = len(workload.request().body)
     size = f"{body_bytes} bytes" if body_bytes < 10_000 else f"{body_bytes / 1000:.0f} kB"
     text = f"### {workload.title[0].upper()}{workload.title[1:]}\n\nRequests of {size}"
     text += f", measured {workload.stretch} times as long.\n\n" if workload.stretch > 1 else ".\n\n"
@@ -156,7 +156,7 @@ def _workload(run: Run, workload: Workload) -> str:
     ratios = [
         f"{name} {ranged(measured)}"
         for name, value in (("CPU per request", cpu_us), ("throughput", requests_per_s))
-        if (measured := ratio(run, workload.key, value)) is not None
+        if (measured := ratio(run, workload.key, value, PEER)) is not None
     ]
     if ratios:
         ours, theirs = label(run, SIDECAR), label(run, PEER)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.candidates import PEER, SIDECAR
+from tests.bench.candidates import DIRECT, NGINX, PEER, SIDECAR
 from tests.bench.results import Measurement
 from tests.bench.stats import Spread, paired_ratios, significant
 from tests.bench.workloads import (
@@ -40,7 +40,7 @@ class Verdict:
 
 def verdicts(run: Run) -> list[Verdict]:
     """Every demand that this run has numbers for."""
-    return [*_against_peer(run), *_by_itself(run)]
+    return [*_against_others(run), *_by_itself(run)]
 
 
 def values(run: Run, workload: str, candidate: str, value: Value) -> dict[int, float]:
@@ -54,9 +54,9 @@ def values(run: Run, workload: str, candidate: str, value: Value) -> dict[int, f
     }
 
 
-def ratio(run: Run, workload: str, value: Value) -> Spread | None:
-    """The sidecar's value over the peer's, pair by pair; None where one of them is missing."""
-    return paired_ratios(values(run, workload, SIDECAR, value), values(run, workload, PEER, value))
+def ratio(run: Run, workload: str, value: Value, other: str) -> Spread | None:
+    """The sidecar's value over the other's, pair by pair; None where one of them is missing."""
+    return paired_ratios(values(run, workload, SIDECAR, value), values(run, workload, other, value))
 
 
 def cpu_us(measurement: Measurement) -> float:
@@ -80,25 +80,30 @@ def ranged(found: Spread, digits: int = 3) -> str:
     return f"{text} ({significant(found.low, digits)}{_DASH}{significant(found.high, digits)})"
 
 
-def _against_peer(run: Run) -> Iterator[Verdict]:
+def _against_others(run: Run) -> Iterator[Verdict]:
     for workload in WORKLOADS:
-        what = f"{workload.title}: %s, ratio to {label(run, PEER)}"
-        cpu = ratio(run, workload.key, cpu_us)
-        if cpu is not None and workload.cpu_target is not None:
-            yield Verdict(
-                what=what % "CPU per request",
-                target=f"≤ {workload.cpu_target:g}",
-                found=ranged(cpu),
-                met=cpu.median <= workload.cpu_target,
-            )
-        throughput = ratio(run, workload.key, requests_per_s)
-        if throughput is not None and workload.throughput_target is not None:
-            yield Verdict(
-                what=what % "throughput",
-                target=f"≥ {workload.throughput_target:g}{_TIMES}",
-                found=f"{ranged(throughput)}{_TIMES}",
-                met=throughput.median >= workload.throughput_target,
-            )
+        for other, cpu_target, throughput_target in (
+            (PEER, workload.cpu_target, workload.throughput_target),
+            (NGINX, workload.proxy_cpu_target, None),
+            (DIRECT, None, workload.alone_throughput_target),
+        ):
+            what = f"{workload.title}: %s, ratio to {label(run, other)}"
+            cpu = ratio(run, workload.key, cpu_us, other)
+            if cpu is not None and cpu_target is not None:
+                yield Verdict(
+                    what=what % "CPU per request",
+                    target=f"≤ {cpu_target:g}",
+                    found=ranged(cpu),
+                    met=cpu.median <= cpu_target,
+                )
+            throughput = ratio(run, workload.key, requests_per_s, other)
+            if throughput is not None and throughput_target is not None:
+                yield Verdict(
+                    what=what % "throughput",
+                    target=f"≥ {throughput_target:g}{_TIMES}",
+                    found=f"{ranged(throughput)}{_TIMES}",
+                    met=throughput.median >= throughput_target,
+                )
 
 
 def _by_itself(run: Run) -> Iterator[Verdict]:

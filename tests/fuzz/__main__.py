@@ -14,14 +14,15 @@ from tests.fuzz.codec import CodecTarget
 from tests.fuzz.engine import Finding, Fuzzer, Target, attempt
 from tests.fuzz.port import PortTarget
 from tests.fuzz.reader import ReaderTarget
+from tests.fuzz.tensors import TensorTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DESCRIPTION: Final = """\
 Throw generated and mutated bytes at the data port (clients, connections and a scripted model server
-in one process and in virtual time), at the reading of requests, and at the v1 codec. The cases
-depend on the seed alone.
+in one process and in virtual time), at the reading of requests, and at the codecs of both
+protocols. The cases depend on the seed alone.
 """
 _EPILOG: Final = """\
 exit status: 0 no fault found; 1 a fault found, whose smallest known case is shown and kept in a
@@ -30,7 +31,7 @@ file; 2 wrong usage.
 _FOLDER: Final = Path(__file__).parents[2] / ".cache" / "fuzz"
 
 TARGETS: Final[dict[str, Target[Any]]] = {
-    target.name: target for target in (PortTarget(), ReaderTarget(), CodecTarget())
+    target.name: target for target in (PortTarget(), ReaderTarget(), CodecTarget(), TensorTarget())
 }
 
 

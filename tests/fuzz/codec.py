@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
-from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.codecs import BadRequest, Bypass, Content, Unsplittable
+from batcher_sidecar.codecs.v1 import V1Codec, V1Request
 from tests.fuzz.engine import Fault, smaller_bytes, smaller_list
 from tests.fuzz.json_text import answer_body, request_body, strict_loads
 from tests.fuzz.mutate import JSON_TOKENS, mutate
@@ -92,9 +92,7 @@ class CodecTarget:
             yield replace(case, counts=counts)
         for index, body in enumerate(case.bodies):
             for less in smaller_bytes(body):
-                yield replace(
-                    case, bodies=[*case.bodies[:index], less, *case.bodies[index + 1 :]]
-                )
+                yield replace(case, bodies=[*case.bodies[:index], less, *case.bodies[index + 1 :]])
         for less in smaller_bytes(case.answer):
             yield replace(case, answer=less)
 
@@ -118,7 +116,7 @@ def _parse(codec: V1Codec, body: bytes) -> Any:
         return None
     rows = wanted.get("instances") if isinstance(wanted, dict) else None
     try:
-        parsed = codec.parse(body)
+        parsed = codec.parse(body, {})
     except BadRequest as error:
         if rows and isinstance(rows, list):
             raise Fault("parse refuses a valid request", str(error)) from None
@@ -140,7 +138,14 @@ def _parse(codec: V1Codec, body: bytes) -> Any:
 
 
 def _join(codec: V1Codec, members: Sequence[Any], rows: tuple[int, int] | None) -> bytes:
-    return b"".join(codec.join(members, rows))
+    return b"".join(codec.join(members, rows)[1])
+
+
+def _split(codec: V1Codec, answer: bytes, counts: Sequence[int]) -> tuple[list[bytes], int]:
+    """Return every caller's body, and how many fields were dropped."""
+    members = [V1Request(b"", [], ("", ()), count) for count in counts]
+    parts, dropped = codec.split(Content([answer]), members, _BATCH_ID)
+    return [body for _, body in parts], dropped
 
 
 def _raw_rows(body: bytes) -> bytes:
@@ -157,11 +162,11 @@ def _check_join(codec: V1Codec, members: Sequence[Any]) -> None:
         _equal("a joined body", joined, bodies[0] | {"instances": rows})
     counts = [member.instances for member in members]
     try:
-        parts, _ = codec.split(b'{"predictions":%b}' % _raw_rows(joined), counts)
+        parts, _ = _split(codec, b'{"predictions":%b}' % _raw_rows(joined), counts)
     except Unsplittable as error:
         raise Fault("split refuses an honest answer", str(error)) from None
     for body, part in zip(bodies, parts, strict=True):
-        _equal("an answer", codec.opening(_BATCH_ID) + part, _content(body["instances"]))
+        _equal("an answer", part, _content(body["instances"]))
 
 
 def _check_pieces(codec: V1Codec, parsed: Any, piece: int) -> None:
@@ -173,13 +178,13 @@ def _check_pieces(codec: V1Codec, parsed: Any, piece: int) -> None:
     for rows in ((0, piece), (piece, parsed.instances)):
         own = _raw_rows(_join(codec, [parsed], rows))
         answer = b'{"predictions":%b,"own":%b,"all":%b}' % (own, own, everything)
-        parts += codec.split(answer, [rows[1] - rows[0]], piece=True)[0]
-    part, dropped = codec.reunite(parts)
+        parts += codec.split(Content([answer]), [parsed], _BATCH_ID, rows)[0]
+    (_, part), dropped = codec.reunite(parts, parsed, _BATCH_ID)
     if dropped != 1:
         raise Fault("reunite miscounts what it drops", f"{dropped} of 1")
     wanted = strict_loads(_join(codec, [parsed], (0, parsed.instances)))["instances"]
     content = _content(wanted) | {"own": wanted}
-    _equal("an answer in pieces", codec.opening(_BATCH_ID) + part, content)
+    _equal("an answer in pieces", part, content)
 
 
 def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
@@ -194,7 +199,7 @@ def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
         return
     rows = wanted.get("predictions") if isinstance(wanted, dict) else None
     try:
-        parts, dropped = codec.split(body, counts)
+        parts, dropped = _split(codec, body, counts)
     except Unsplittable as error:
         if isinstance(rows, list) and len(rows) == sum(counts):
             raise Fault("split refuses a valid answer", str(error)) from None
@@ -213,7 +218,7 @@ def _check_split(codec: V1Codec, body: bytes, counts: Sequence[int]) -> None:
             elif isinstance(value, list) and len(value) == len(rows):
                 own[name] = value[start : start + count]
         content = own | _content(rows[start : start + count])
-        _equal("a divided answer", codec.opening(_BATCH_ID) + part, content)
+        _equal("a divided answer", part, content)
         start += count
     kept = len([name for name in own if name in others])
     if dropped != len(others) - kept:

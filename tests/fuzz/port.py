@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from batcher_contract import BatcherSettings
-from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.config import SidecarConfig
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.flow import READ_AHEAD_BYTES
@@ -158,8 +158,8 @@ class _Run:
         self._settings = settings = BatcherSettings(**overrides)
         config = SidecarConfig(settings=settings, enable_batcher=enabled)
         self._pool = UpstreamPool("127.0.0.1", 8080)
-        codec = V1Codec(settings.row_signature)
-        self._port = SidecarPort(config, codec, self._pool, self._metrics)
+        codecs = Codecs.of(settings.row_signature)
+        self._port = SidecarPort(config, codecs, self._pool, self._metrics)
         self._port.ready = self._ready
         for client in self._scenario.clients:
             caller = Caller(self._loop, client)

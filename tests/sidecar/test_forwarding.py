@@ -30,7 +30,7 @@ async def mirror(exchange: Exchange) -> None:
         pytest.param("DELETE", "/x", (), None, id="DELETE"),
         pytest.param("OPTIONS", "/x", (), None, id="OPTIONS"),
         pytest.param("POST", "/v1/models/m:explain", (), BODY, id="other path"),
-        pytest.param("POST", "/v2/models/m/infer", (), BODY, id="v2"),
+        pytest.param("POST", "/v2/models/m/generate", (), BODY, id="v2"),
         pytest.param("POST", "/x", (), b"", id="empty body"),
         pytest.param("GET", "/a%20b/%2e%2E//c?q=%7e&&r", (), None, id="odd target"),
         pytest.param("POST", PREDICT, [("Content-Encoding", "gzip")], b"\x1f\x8b?", id="encoding"),

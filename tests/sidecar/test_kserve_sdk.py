@@ -269,21 +269,6 @@ def test_a_content_type_with_a_charset_is_understood(servers: Servers) -> None:
         ("GET", "/v2/health/ready", None),
         ("GET", "/v1/models/iris:predict", None),
         ("POST", "/v1/models/iris:predict", {"inputs": [[5.1, 3.5, 1.4, 0.2]]}),
-        (
-            "POST",
-            "/v2/models/iris/infer",
-            {
-                "id": "7",
-                "inputs": [
-                    {
-                        "name": "rows",
-                        "shape": [1, 4],
-                        "datatype": "FP64",
-                        "data": [5.1, 3.5, 1.4, 0.2],
-                    }
-                ],
-            },
-        ),
     ],
 )
 def test_what_is_not_batched_is_forwarded_as_it_came(

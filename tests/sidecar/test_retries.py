@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from tests.sidecar.kit.answers import after, closes, gone_in_head, resets
-from tests.sidecar.kit.client import predict, request
+from tests.sidecar.kit.answers import after, closes, gone_in_head, resets, says
+from tests.sidecar.kit.client import PREDICT, predict, request
 from tests.sidecar.kit.rig import Rig, RigFactory
 from tests.sidecar.kit.scripted import Script
 
@@ -20,6 +20,11 @@ RETRIED: Final = [
 NOT_RETRIED: Final = [
     pytest.param(request("POST", "/v2/x", body=b"1"), "POST", id="POST"),
     pytest.param(request("POST", "/v2/x"), "POST", id="POST without a body"),
+    pytest.param(
+        request("POST", PREDICT, [("X-Batch-Bypass", "true")], b'{"instances":[1]}'),
+        "POST",
+        id="bypass",
+    ),
     pytest.param(request("PUT", "/v2/x", body=b"1"), "PUT", id="PUT"),
     pytest.param(request("DELETE", "/v2/x"), "DELETE", id="DELETE"),
     pytest.param(request("GET", "/v2/x", body=b"1"), "GET", id="GET with a body"),
@@ -96,6 +101,14 @@ async def test_a_retried_batch_is_answered_like_any_other(make_rig: RigFactory) 
     one, two = await rig.answers(await rig.send(predict([1])), await rig.send(predict([2])))
     assert {tuple(one.predictions), tuple(two.predictions)} == {(1,), (2,)}
     assert [len(call.rows) for call in rig.model.calls[1:]] == [2, 2]
+
+
+async def test_a_candidate_that_is_forwarded_is_tried_once_more(make_rig: RigFactory) -> None:
+    rig = await with_a_used_connection(make_rig, closes, says(200, b"done"))
+    columnar = request("POST", PREDICT, body=b'{"inputs":[1]}')
+    assert (await rig.ask(columnar)).body == b"done"
+    assert [call.connection for call in rig.model.calls] == [0, 0, 1]
+    assert rig.model.calls[1].body == rig.model.calls[2].body == b'{"inputs":[1]}'
 
 
 async def test_a_client_that_left_is_not_tried_for_again(make_rig: RigFactory) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from batcher_sidecar.codecs.signature import RowSignature
 
@@ -14,6 +14,11 @@ Body: TypeAlias = bytes | bytearray
 """A request's body as gathered. Never changed once it is complete."""
 Piece: TypeAlias = bytes | bytearray | memoryview
 """Part of a body to send."""
+Message: TypeAlias = tuple[bytes, bytes]
+"""An answer to one caller: the header lines that are the codec's, and the body."""
+
+INFERENCE_HEADER_LENGTH: Final = b"inference-header-content-length"
+"""Header (lower case) that says how many bytes of a v2 body are JSON; binary tensors follow."""
 
 
 class BadRequest(Exception):
@@ -35,6 +40,44 @@ class Unsplittable(Exception):
     """An answer that cannot be divided among the members of its batch. The message says why."""
 
 
+class NotByRows(Unsplittable):
+    """One of its outputs does not have the batch as its first dimension: the model does not batch.
+
+    The members are asked for one by one, and the model is not batched for a while. ``answer`` is
+    that of a lone member, which it gets all the same.
+    """
+
+    def __init__(self, what: str, answer: Message | None = None) -> None:
+        super().__init__(what)
+        self.answer = answer
+
+
+class Content:
+    """A body in the pieces in which it came."""
+
+    __slots__ = ("_whole", "json_bytes", "pieces")
+
+    def __init__(
+        self, pieces: Sequence[bytes | bytearray], json_bytes: bytes | None = None
+    ) -> None:
+        self.pieces = pieces
+        self.json_bytes = json_bytes
+        """The value of ``Inference-Header-Content-Length``, if it is an answer that has one."""
+        self._whole: bytes | None = None
+
+    def __len__(self) -> int:
+        return sum([len(piece) for piece in self.pieces])
+
+    @property
+    def whole(self) -> bytes:
+        """All of it, put together when first asked for."""
+        if self._whole is None:
+            pieces = self.pieces
+            one = pieces[0] if len(pieces) == 1 else b""
+            self._whole = one if one and isinstance(one, bytes) else b"".join(pieces)
+        return self._whole
+
+
 class ParsedRequest(Protocol):
     """A request that may share a batch."""
 
@@ -52,11 +95,15 @@ class Codec(Protocol):
 
     protocol: str
     """The name of the protocol in metrics."""
-    content_type: bytes
-    """Content-Type of joined bodies and of answers."""
+    describes_models: bool
+    """Model servers of this protocol tell which models may be batched (``models.py``)."""
+    takes_pieces: bool
+    """``parse`` reads bodies that came in several pieces."""
 
-    def parse(self, body: Body) -> Any:
-        """Read a request's body.
+    def parse(self, body: Any, fields: Mapping[bytes, bytes]) -> Any:
+        """Read a request's body; ``fields`` are its headers, names in lower case.
+
+        The body is bytes, or, where it came in pieces and the codec takes them, a ``Content``.
 
         Raises:
             BadRequest: it is malformed.
@@ -68,10 +115,13 @@ class Codec(Protocol):
         """Sign the rows of requests that come from now on this way."""
         ...
 
-    def join(self, members: Sequence[Any], rows: tuple[int, int] | None) -> list[Piece]:
+    def join(
+        self, members: Sequence[Any], rows: tuple[int, int] | None
+    ) -> tuple[bytes, list[Piece]]:
         """Make one body of members with equal keys; with ``rows``, of that range of one member.
 
-        It comes in pieces, so that what is large need not be copied.
+        Returns the header lines that are the codec's, and the body: in pieces, so that what is
+        large need not be copied.
 
         Raises:
             Bypass: one member's rows nest too deep to be taken apart.
@@ -79,25 +129,29 @@ class Codec(Protocol):
         ...
 
     def split(
-        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+        self,
+        content: Content,
+        members: Sequence[Any],
+        batch_id: bytes,
+        rows: tuple[int, int] | None = None,
     ) -> tuple[Sequence[Any], int]:
-        """Divide an answer's body into a part for each count of instances.
+        """Divide an answer among its members: a ``Message`` for each.
 
-        ``piece``: it answers a piece of one request, and its only part is for ``reunite``.
+        With ``rows`` it answers that range of one request, and its only part is for ``reunite``.
         Returns the parts and how many of the answer's fields could not be given to anyone.
 
         Raises:
-            Unsplittable: the answer does not hold the sum of ``counts`` predictions.
+            NotByRows: the model does not batch.
+            Unsplittable: the answer does not hold as many rows as were asked for.
         """
         ...
 
-    def reunite(self, pieces: Sequence[Any]) -> tuple[bytes, int]:
-        """Make one part of those of a request's pieces, in order.
+    def reunite(self, pieces: Sequence[Any], member: Any, batch_id: bytes) -> tuple[Message, int]:
+        """Make the answer to one request of those to its pieces, in order.
 
-        Returns the part and how many fields of the answers could not be put together.
+        Returns it and how many fields of the answers could not be put together.
+
+        Raises:
+            Unsplittable: the answers do not fit together.
         """
-        ...
-
-    def opening(self, batch_id: bytes) -> bytes:
-        """Return what every caller's body begins with; the rest is its part."""
         ...

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from batcher_sidecar.codecs.base import BadRequest, Body, Bypass, Piece, Unsplittable
+from batcher_sidecar.codecs.base import (
+    BadRequest,
+    Body,
+    Bypass,
+    Content,
+    Message,
+    Piece,
+    Unsplittable,
+)
 from batcher_sidecar.codecs.signature import RowSignature, row_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 NO_INSTANCES: Final = "no instances in the request"
 UNREADABLE: Final = "can't Unmarshal body"
@@ -60,6 +68,8 @@ _LARGE_BYTES: Final = 64 * 1024
 """Larger requests are tried as tensors first."""
 _LARGE_ROW_BYTES: Final = 4096
 """Rows larger than this on average are passed on from where they lie, not copied."""
+
+_LINES: Final = b"Content-Type: application/json\r\n"
 
 Fields = tuple[tuple[str, bytes], ...]
 
@@ -115,16 +125,17 @@ class V1Codec:
     """KServe's v1 protocol (``docs/rules.md``, rules 1 and 11)."""
 
     protocol = "v1"
-    content_type = b"application/json"
+    takes_pieces = False
 
     def __init__(self, row_mode: RowSignature) -> None:
+        self.describes_models = False  # found sooner on the object than on its class
         self._row_mode = row_mode
 
     def apply(self, row_mode: RowSignature) -> None:
         """Sign the rows of requests that come from now on this way."""
         self._row_mode = row_mode
 
-    def parse(self, body: Body) -> V1Request:
+    def parse(self, body: Body, fields: Mapping[bytes, bytes]) -> V1Request:
         """Read a request's body; see ``Codec.parse``."""
         try:
             if not body.isascii():
@@ -133,12 +144,12 @@ class V1Codec:
             if request is not None:
                 return request
             try:
-                fields = _decode_request(body)
-                rows = fields.instances
-                if fields.signature_name is _UNSET is fields.parameters:
+                common = _decode_request(body)
+                rows = common.instances
+                if common.signature_name is _UNSET is common.parameters:
                     rest: Fields = ()
                 else:
-                    rest = _rest(fields)
+                    rest = _rest(common)
             except msgspec.ValidationError:
                 rows, rest = _read_uncommon_request(body)
             mode = self._row_mode
@@ -161,7 +172,9 @@ class V1Codec:
             raise BadRequest(f"{NO_INSTANCES}: `instances` is empty; send at least one")
         return _request(body, rows, signatures, rest)
 
-    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
+    def join(
+        self, members: Sequence[V1Request], rows: tuple[int, int] | None
+    ) -> tuple[bytes, list[Piece]]:
         """Make one body; a member that travels alone and whole goes as it came."""
         inner: Sequence[Raw | memoryview]
         first = members[0]
@@ -171,7 +184,7 @@ class V1Codec:
             except RecursionError:
                 raise Bypass("nesting") from None
         elif len(members) == 1:
-            return [first.body]
+            return _LINES, [first.body]
         else:
             inner = [row for member in members for row in member.inner]
         end = b"]%b}" % _render(first.key[1])
@@ -179,46 +192,59 @@ class V1Codec:
             len(first.body) <= _LARGE_ROW_BYTES
             or sum(map(len, inner)) <= len(inner) * _LARGE_ROW_BYTES
         ):
-            return [b'{"instances":[' + b",".join(inner) + end]
+            return _LINES, [b'{"instances":[' + b",".join(inner) + end]
         pieces: list[Piece] = [b'{"instances":[']
         for piece in inner:
             pieces += (memoryview(piece), b",")
         pieces[-1] = end
-        return pieces
+        return _LINES, pieces
 
     def split(
-        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+        self,
+        content: Content,
+        members: Sequence[V1Request],
+        batch_id: bytes,
+        rows: tuple[int, int] | None = None,
     ) -> tuple[list[Any], int]:
-        """Divide ``predictions``, and what else is as long; see ``Codec.split``.
-
-        A part is the end of a caller's body: all that follows ``"predictions":``.
-        """
+        """Divide ``predictions``, and what else is as long; see ``Codec.split``."""
+        body = content.whole
+        if rows is not None:
+            counts = [rows[1] - rows[0]]
+        else:
+            counts = [member.instances for member in members]
+        total = sum(counts)
         try:
             if not body.isascii():
                 body.decode()
             try:
-                rows = _decode_response(body).predictions
+                predictions = _decode_response(body).predictions
                 others: dict[str, Raw] = {}
             except msgspec.ValidationError:
                 others = _decode_fields(body)
-                rows = _decode_rows(others.pop("predictions"))
+                predictions = _decode_rows(others.pop("predictions"))
                 others.pop("message", None)  # of a batcher behind us: ours take their place
                 others.pop("batchId", None)
-            total = sum(counts)
-            if len(rows) == total and (piece or len(counts) > 1):
-                return ([V1Piece(rows, others)], 0) if piece else _divide(rows, others, counts)
+            if len(predictions) == total:
+                if rows is not None:
+                    return [V1Piece(predictions, others)], 0
+                if len(counts) > 1:
+                    return _divide(predictions, others, counts, _opening(batch_id))
         except KeyError:
             raise Unsplittable("the answer has no `predictions`") from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Unsplittable(
                 f"the answer is no JSON object with `predictions`: {error}"
             ) from None
-        if len(rows) != total:
-            raise Unsplittable(f"the answer has {len(rows)} predictions for {total} instances")
-        rest = [(name, bytes(raw)) for name, raw in others.items()]
-        return [b"[%b]%b}" % (b",".join(rows), _render(rest))], 0
+        if len(predictions) != total:
+            raise Unsplittable(
+                f"the answer has {len(predictions)} predictions for {total} instances"
+            )
+        rest = _render([(name, bytes(raw)) for name, raw in others.items()])
+        return [(_LINES, b"%b[%b]%b}" % (_opening(batch_id), b",".join(predictions), rest))], 0
 
-    def reunite(self, pieces: Sequence[V1Piece]) -> tuple[bytes, int]:
+    def reunite(
+        self, pieces: Sequence[V1Piece], member: V1Request, batch_id: bytes
+    ) -> tuple[Message, int]:
         """Put the answers to one request's pieces together; see ``Codec.reunite``.
 
         Arrays as long as their pieces are put together, other fields are those of the last.
@@ -235,11 +261,12 @@ class V1Codec:
             elif name in pieces[-1].others:
                 fields.append((name, pieces[-1].others[name]))
         (_, rows), *rest = fields
-        return b"%b%b}" % (rows, _render(rest)), dropped
+        return (_LINES, b"%b%b%b}" % (_opening(batch_id), rows, _render(rest))), dropped
 
-    def opening(self, batch_id: bytes) -> bytes:
-        """Return KServe's fields, which a caller's body begins with; see ``Codec.opening``."""
-        return b'{"message":"","batchId":"%b","predictions":' % batch_id
+
+def _opening(batch_id: bytes) -> bytes:
+    """Return KServe's fields, with which a caller's body begins."""
+    return b'{"message":"","batchId":"%b","predictions":' % batch_id
 
 
 def _request(
@@ -308,8 +335,8 @@ def _render(fields: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _divide(
-    rows: list[Raw], others: dict[str, Raw], counts: Sequence[int]
-) -> tuple[list[bytes], int]:
+    rows: list[Raw], others: dict[str, Raw], counts: Sequence[int], opening: bytes
+) -> tuple[list[Message], int]:
     """Split among several: scalars are everybody's, arrays as long as the batch are divided."""
     shared: list[tuple[str, bytes]] = []
     divided: list[tuple[str, list[Raw]]] = []
@@ -324,16 +351,17 @@ def _divide(
             divided.append((name, elements))
         else:
             dropped += 1
+    opening += b"["
     end = b"]%b}" % _render(shared)
     if len(counts) == len(rows) and not divided:
-        return [b"".join((b"[", row, end)) for row in rows], dropped
-    parts: list[bytes] = []
+        return [(_LINES, b"".join((opening, row, end))) for row in rows], dropped
+    parts: list[Message] = []
     start = 0
     for count in counts:
         stop = start + count
         if divided:
             own = [(name, b"[%b]" % b",".join(raws[start:stop])) for name, raws in divided]
             end = b"]%b}" % _render([*shared, *own])
-        parts.append(b"".join((b"[", b",".join(rows[start:stop]), end)))
+        parts.append((_LINES, b"".join((opening, b",".join(rows[start:stop]), end))))
         start = stop
     return parts, dropped

@@ -14,13 +14,17 @@ The rules, as far as they are decided here (numbers as in ``docs/rules.md``):
 4.  **Concurrency.** At most ``max_concurrency`` batches are in flight per path. What is due and has
     no slot stays unsealed. The slot goes to the due key whose oldest request is oldest.
 5.  **Hard cap.** With ``hard_max_batch_size`` the run stops before the request that would exceed
-    it. A request that alone exceeds it is sent in pieces, one after the other, failing as one.
+    it. A request that alone exceeds it is sent in pieces, one after the other, failing as one. A
+    request's ``max_rows`` ends the run of its key likewise, and fills a batch; nothing is sent in
+    pieces for it.
 6.  **Deadline.** A request unanswered ``timeout_s`` after its arrival is refused and leaves. None
     is sent after its deadline.
 7.  **Leaving.** Who leaves is forgotten; a call whose members have all left is cancelled.
 8.  **Limits.** At most ``max_queue_size`` requests wait.
 9.  **Isolation.** A batch whose failure may be one member's fault is halved until the culprit
-    stands alone, within a budget of calls (``isolation.py``).
+    stands alone, within a budget of calls (``isolation.py``). Where the answer cannot be divided
+    by rows, nobody is at fault: each member is sent alone, and so is what comes with this key for
+    a minute.
 
 An arrived request ends in exactly one ``Answer``, ``Fail`` or ``Refuse``, unless it leaves first.
 
@@ -41,6 +45,7 @@ from batcher_sidecar.core.model import (
     Event,
     Fail,
     Failed,
+    Indivisible,
     Left,
     Refuse,
     Request,
@@ -62,6 +67,7 @@ __all__ = [
     "Event",
     "Fail",
     "Failed",
+    "Indivisible",
     "Left",
     "Refuse",
     "Request",

@@ -16,6 +16,7 @@ from batcher_sidecar.core.model import (
     Event,
     Fail,
     Failed,
+    Indivisible,
     Left,
     Refuse,
     Request,
@@ -56,6 +57,7 @@ class Batcher:
             Request: self._arrived,
             Answered: self._answered,
             Failed: self._failed,
+            Indivisible: self._indivisible,
             Left: self._left,
             Tick: self._tick,
             Draining: self._draining,
@@ -95,7 +97,8 @@ class Batcher:
         queue = path.queues.get(key)
         if queue is None:
             single_until_s = NEVER_S if request.alone else self._memory.unbatched_until_s(key)
-            queue = path.queues[key] = KeyQueue(path, key, single_until_s)
+            reach = self._policy.reach(request.max_rows)
+            queue = path.queues[key] = KeyQueue(path, key, single_until_s, reach, request.max_rows)
         queue.add(request)
         self.waiting += 1
         if not queue.due and (queue.timer_s == NEVER_S or self._policy.full(queue)):
@@ -129,7 +132,7 @@ class Batcher:
             trigger = self._policy.trigger(queue, now_s)
             run: list[Request] = []
             if trigger is not None:
-                reach = 1 if trigger == "alone" else self._settings.max_batch_size
+                reach = 1 if trigger == "alone" else queue.reach
                 run = queue.cut(reach, self._settings.hard_max_batch_size)
                 self.waiting -= len(run)
             if not queue.requests:
@@ -181,7 +184,7 @@ class Batcher:
             return
         batch.timer_s = NEVER_S
         batch.members = []  # the timer heap may hold on to the batch for a while
-        if batch.isolated:
+        if batch.isolated and not batch.indivisible:
             self._memory.batch_isolated(batch.key, batch.culprits, now_s)
             self._apply_memory(batch, now_s)
         batch.path.in_flight -= 1
@@ -237,6 +240,19 @@ class Batcher:
                 batch.culprits += 1
             self._fail(call, event.failure, out)
         self._call_next(batch, now_s, out)
+
+    def _indivisible(self, event: Indivisible, now_s: float, out: list[Command]) -> None:
+        call = event.call
+        if call.ended:
+            return
+        call.ended = True
+        batch = call.batch
+        batch.indivisible = True
+        batch.todo += [Call(batch, [member]) for member in reversed(call.members)]
+        self._memory.batch_indivisible(batch.key, now_s)
+        self._apply_memory(batch, now_s)
+        self._call_next(batch, now_s, out)
+        self._grant(batch.path, now_s, out)  # what waits with this key is due now
 
     def _fail(self, call: Call, failure: object, out: list[Command]) -> None:
         for member in call.members:
@@ -338,12 +354,14 @@ class Batcher:
         self._review(now_s, out)
 
     def _settings_changed(self, event: SettingsChanged, now_s: float, out: list[Command]) -> None:
-        if event.settings.timeout_s < self._settings.timeout_s:
-            for path in self._paths.values():
-                for queue in path.queues.values():
-                    queue.rising = False  # who comes now may have to go before those who wait
+        sooner = event.settings.timeout_s < self._settings.timeout_s
         self._settings = event.settings
         self._policy = WindowPolicy(event.settings, draining=self._policy.draining)
+        for path in self._paths.values():
+            for queue in path.queues.values():
+                queue.reach = self._policy.reach(queue.max_rows)
+                if sooner:
+                    queue.rising = False  # who comes now may have to go before those who wait
         self._review(now_s, out)
 
     def _review(self, now_s: float, out: list[Command]) -> None:

@@ -19,8 +19,9 @@ class Request:
     """One predict request of one client; given to the batcher as an event, it has arrived.
 
     ``key`` decides who may share a batch, ``path`` whose slots it takes, ``instances`` (>= 1) what
-    it counts. ``alone`` is for a request that must not share. ``payload`` is the codec's and the
-    runtime's. The other attributes belong to the core.
+    it counts. ``alone`` is for a request that must not share. ``max_rows``, where it is not 0, is
+    how many instances one call with this key may carry for several; it is part of ``key``.
+    ``payload`` is the codec's and the runtime's. The other attributes belong to the core.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Request:
         "done",
         "instances",
         "key",
+        "max_rows",
         "path",
         "payload",
         "queue",
@@ -44,6 +46,7 @@ class Request:
         instances: int,
         payload: Any = None,
         alone: bool = False,
+        max_rows: int = 0,
     ) -> None:
         self.seq: int
         self.arrived_s: float
@@ -53,6 +56,7 @@ class Request:
         self.instances = instances
         self.payload = payload
         self.alone = alone
+        self.max_rows = max_rows
         self.done = False
         self.queue: KeyQueue | None = None
         self.call: Call | None = None
@@ -62,8 +66,8 @@ class Batch:
     """One cut batch while it holds its slot: what is called for it now and what after that."""
 
     __slots__ = (
-        "answered_parts", "culprits", "isolated", "key", "members", "path", "timer_s", "todo",
-        "trigger",
+        "answered_parts", "culprits", "indivisible", "isolated", "key", "members", "path",
+        "timer_s", "todo", "trigger",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +81,7 @@ class Batch:
         self.todo: list[Call] = []  # a stack: the last one is called next
         self.answered_parts: list[object] = []  # of the pieces of one oversized request
         self.isolated = False
+        self.indivisible = False
         self.culprits = 0  # members that failed standing alone
 
     def waits_for(self, when_s: float) -> bool:
@@ -116,8 +121,8 @@ class Call:
 
     @property
     def isolating(self) -> bool:
-        """True for a call that repeats part of a failed one."""
-        return self.batch.isolated
+        """True for a call that repeats part of one that served nobody."""
+        return self.batch.isolated or self.batch.indivisible
 
     @property
     def instances(self) -> int:
@@ -142,6 +147,13 @@ class Failed:
     call: Call
     failure: object
     isolable: bool
+
+
+@dataclass(slots=True, eq=False)
+class Indivisible:
+    """The answer to a call is good but not by rows: nobody can be given a part of it."""
+
+    call: Call
 
 
 @dataclass(slots=True, eq=False)
@@ -170,7 +182,9 @@ class SettingsChanged:
     settings: BatcherSettings
 
 
-Event: TypeAlias = Request | Answered | Failed | Left | Tick | Draining | SettingsChanged
+Event: TypeAlias = (
+    Request | Answered | Failed | Indivisible | Left | Tick | Draining | SettingsChanged
+)
 
 
 @dataclass(slots=True, eq=False)

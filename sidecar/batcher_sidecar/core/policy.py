@@ -24,7 +24,7 @@ class WindowPolicy:
         """Return why the oldest of a non-empty queue may leave now, or None."""
         if queue.single_until_s > now_s:
             return "alone"
-        if queue.instances >= self._max_batch_size:
+        if queue.instances >= queue.reach:
             return "size"
         if self.draining:
             return "drain"
@@ -34,7 +34,11 @@ class WindowPolicy:
 
     def full(self, queue: KeyQueue) -> bool:
         """Tell whether a queue holds enough for a batch."""
-        return queue.instances >= self._max_batch_size
+        return queue.instances >= queue.reach
+
+    def reach(self, max_rows: int) -> int:
+        """Return how many instances fill a batch of which one call may carry ``max_rows``."""
+        return min(self._max_batch_size, max_rows) if max_rows else self._max_batch_size
 
     def window_end_s(self, queue: KeyQueue) -> float:
         """Return when the window of a non-empty queue's oldest request is over."""

@@ -19,14 +19,19 @@ class KeyQueue:
     """Waiting requests of one key, oldest first."""
 
     __slots__ = (
-        "due", "instances", "key", "path", "requests", "rising", "single_until_s", "timer_s",
+        "due", "instances", "key", "max_rows", "path", "reach", "requests", "rising",
+        "single_until_s", "timer_s",
     )  # fmt: skip
 
-    def __init__(self, path: PathQueues, key: Hashable, single_until_s: float) -> None:
+    def __init__(
+        self, path: PathQueues, key: Hashable, single_until_s: float, reach: int, max_rows: int
+    ) -> None:
         self.path = path
         self.key = key
         self.requests: OrderedDict[Request, None] = OrderedDict()
         self.instances = 0
+        self.reach = reach  # so many instances fill a batch
+        self.max_rows = max_rows  # of several together in one call; 0 is no limit
         self.due = False  # in the path's heap of due keys
         self.timer_s = NEVER_S  # when to look again: the end of the window, or a deadline
         self.single_until_s = single_until_s  # until then each request travels alone
@@ -71,10 +76,12 @@ class KeyQueue:
     def cut(self, reach: int, hard_cap: int) -> list[Request]:
         """Take the shortest run of the oldest requests whose instances reach ``reach``, or all.
 
-        With a ``hard_cap`` (> 0) the run stops before the request that would exceed it, but holds
-        at least one.
+        With a ``hard_cap`` (> 0) or ``max_rows`` the run stops before the request that would exceed
+        it, but holds at least one.
         """
         requests = self.requests
+        if self.max_rows:
+            hard_cap = min(self.max_rows, hard_cap or self.max_rows)
         if not hard_cap and self.instances - next(reversed(requests)).instances < reach:
             whole = list(requests)
             requests.clear()

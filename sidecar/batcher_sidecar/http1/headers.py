@@ -11,6 +11,7 @@ from batcher_contract.names import (
     BYPASS_HEADER,
     PROBE_HEADER,
 )
+from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ _NOT_UP: Final = frozenset(
         b"content-length",
         b"accept-encoding",
         b"expect",
+        INFERENCE_HEADER_LENGTH,
         BYPASS_HEADER.lower().encode(),
         PROBE_HEADER.lower().encode(),
     ]
@@ -37,6 +39,7 @@ _TRACE: Final = frozenset([b"traceparent", b"tracestate"])
 _OURS_DOWN: Final = frozenset(
     [b"content-length", BATCH_ID_HEADER.lower().encode(), BATCH_SIZE_HEADER.lower().encode()]
 )
+_OF_THE_CODEC: Final = frozenset([b"content-type", INFERENCE_HEADER_LENGTH])
 _DIGESTS: Final = frozenset([b"content-md5", b"digest", b"content-digest", b"repr-digest"])
 # True of the model server's body only, which its members do not get.
 _OF_THE_BODY: Final = _DIGESTS | {b"etag", b"last-modified", b"content-range", b"accept-ranges"}
@@ -84,13 +87,13 @@ def _new_traceparent(*, sampled: bool) -> bytes:
 
 
 def batch_head(
-    target: bytes, fields: Sequence[Field], host: bytes, content_type: bytes, body_bytes: int
+    target: bytes, fields: Sequence[Field], host: bytes, own_lines: bytes, body_bytes: int
 ) -> bytes:
-    """Make the head of a batch's call to the model server."""
+    """Make the head of a batch's call to the model server; ``own_lines`` are the codec's."""
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
     return (
-        b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
-        b"Accept-Encoding: identity\r\n%b\r\n" % (target, host, content_type, body_bytes, lines)
+        b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n"
+        b"Accept-Encoding: identity\r\n%b\r\n" % (target, host, own_lines, body_bytes, lines)
     )
 
 
@@ -125,7 +128,7 @@ def downward_batch(head: ResponseHead, *, shared: bool) -> bytes:
         [
             b"%b: %b\r\n" % (name, value)
             for lower, name, value in head.passing()
-            if lower != b"content-type"
+            if lower not in _OF_THE_CODEC
             and lower not in _OURS_DOWN
             and lower not in _OF_THE_BODY
             and not (shared and lower == b"set-cookie")

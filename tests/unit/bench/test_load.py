@@ -57,8 +57,9 @@ def test_unreadable_output_is_refused(output: str) -> None:
 
 
 def test_the_script_quotes_the_path_and_prints_the_line_that_is_read() -> None:
-    lua = script(Path('/a "quoted" directory/body.json'))
+    lua = script(Path('/a "quoted" directory/body.json'), [("X-Name", "a value")])
     assert 'io.open("/a \\"quoted\\" directory/body.json", "rb")' in lua
+    assert 'wrk.headers["X-Name"] = "a value"' in lua
     names = re.findall(r'"(\w+)":%d', lua)
     line = ",".join(f'"{name}":1' for name in names)
     assert parse(f"bench-result {{{line}}}").requests == 1

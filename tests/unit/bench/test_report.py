@@ -14,10 +14,16 @@ CPU = "CPU per request"
 
 
 def measurement(
-    candidate: str, number: int, cpu_us: float, *, per_s: float = 100, problem: str = ""
+    candidate: str,
+    number: int,
+    cpu_us: float,
+    *,
+    workload: str = "iris",
+    per_s: float = 100,
+    problem: str = "",
 ) -> Measurement:
     return Measurement(
-        workload="iris",
+        workload=workload,
         candidate=candidate,
         round=number,
         requests=100,
@@ -60,6 +66,23 @@ def test_targets_are_judged_by_the_median_of_the_pairs() -> None:
     )
     assert [(one.target, one.met) for one in found] == [("≤ 0.5", True), ("≥ 1.5×", False)]  # noqa: RUF001
     assert found[0].found.startswith("0.457 (0.400")
+
+
+def test_the_open_inference_protocol_is_held_against_the_plain_proxy_and_the_model_server() -> None:
+    image, serial = "v2-image-binary", "v2-serial"
+    found = verdicts(
+        run(
+            measurement("sidecar", 0, 30, workload=image),
+            measurement("nginx", 0, 10, workload=image),
+            measurement("peer", 0, 100, workload=image),
+            measurement("sidecar", 0, 30, workload=serial, per_s=310),
+            measurement("direct", 0, 10, workload=serial, per_s=100),
+        )
+    )
+    assert [(one.target, one.found, one.met) for one in found] == [
+        ("≤ 2", "3.00", False),
+        ("≥ 3×", "3.10×", True),  # noqa: RUF001
+    ]
 
 
 def test_rounds_with_problems_count_for_nothing_and_are_named() -> None:

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from batcher_contract import BatcherSettings
-from batcher_sidecar.codecs import Codec
-from batcher_sidecar.codecs.v1 import V1Codec
+from batcher_sidecar.codecs import Codec, Codecs
 from batcher_sidecar.config import SidecarConfig
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.metrics import Metrics
@@ -63,7 +62,10 @@ async def standing(
             port=free_port(),
         )
         pool = UpstreamPool(config.component_host, config.component_port)
-        port = SidecarPort(config, codec or V1Codec("shape"), pool, Metrics())
+        codecs = Codecs.of("shape")
+        if codec is not None:
+            codecs.v1 = codec
+        port = SidecarPort(config, codecs, pool, Metrics())
         await port.listen("127.0.0.1", config.port)
         stand = Stand(model, port, config.port, advance)
         yield stand

@@ -136,10 +136,12 @@ def test_reasons_isolated_requests_and_dropped_fields() -> None:
     metrics.refused("deadline")
     metrics.isolated(4)
     metrics.isolated(2)
+    metrics.undivided()
     metrics.fields_dropped(1)
     assert samples(metrics, "bypassed_requests_total") == {("path",): 0, ("encoding",): 2}
     assert samples(metrics, "refused_requests_total") == {("queue_full",): 0, ("deadline",): 1}
     assert samples(metrics, "isolated_requests_total") == {(): 6}
+    assert samples(metrics, "undivided_batches_total") == {(): 1}
     assert samples(metrics, "response_fields_dropped_total") == {(): 1}
 
 
@@ -147,13 +149,17 @@ def test_gauges_are_read_at_each_scrape() -> None:
     waiting = 3
     metrics = Metrics()
     metrics.bind(
-        queued_requests=lambda: waiting, queued_bytes=lambda: 4096, batches_in_flight=lambda: 2
+        queued_requests=lambda: waiting,
+        queued_bytes=lambda: 4096,
+        batches_in_flight=lambda: 2,
+        unbatchable_models=lambda: 5,
     )
     assert samples(metrics, "queued_requests") == {(): 3}
     waiting = 0
     assert samples(metrics, "queued_requests") == {(): 0}
     assert samples(metrics, "queued_bytes") == {(): 4096}
     assert samples(metrics, "batches_in_flight") == {(): 2}
+    assert samples(metrics, "unbatchable_models") == {(): 5}
 
 
 def test_a_value_on_a_bound_belongs_to_its_bucket() -> None:

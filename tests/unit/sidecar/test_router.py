@@ -5,17 +5,19 @@ from typing import Any, Final
 import pytest
 
 from batcher_contract import BatcherSettings
+from batcher_sidecar.codecs import Codecs
 from batcher_sidecar.errors import Refusal
 from batcher_sidecar.http1 import parse_request_head
 from batcher_sidecar.router import Batch, Forward, Probe, Route, Router
 
+CODECS: Final = Codecs.of("shape")
 PREDICT: Final = "POST /v1/models/iris:predict"
 
 
 def route(line: str, *fields: str, enabled: bool = True, **settings: Any) -> Route:
     """Route a request of that method and target with these headers."""
     head = "\r\n".join([f"{line} HTTP/1.1", "Host: here", *fields, "", ""])
-    router = Router(BatcherSettings(**settings), enabled=enabled)
+    router = Router(BatcherSettings(**settings), CODECS, enabled=enabled)
     return router.route(parse_request_head(head.encode("latin-1")))
 
 
@@ -46,6 +48,31 @@ def test_predict_requests_are_batched_under_any_prefix(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        "/v2/models/iris/infer",
+        "/v2/models/iris/infer?verbose=1",
+        "/v2/models/iris/versions/1/infer",
+        "/serving/team/v2/models/iris/infer",
+        "/v2/models/versions/versions/infer/infer",
+        "/v2/models/v2/models/iris/infer",
+        "http://elsewhere/v2/models/iris/infer",
+    ],
+)
+def test_inferences_are_batched_under_any_prefix(target: str) -> None:
+    routed = route(f"POST {target}", "Content-Length: 5")
+    assert isinstance(routed, Batch)
+    assert routed.codec is CODECS.v2
+
+
+def test_each_protocol_has_its_codec() -> None:
+    routed = route(PREDICT)
+    assert isinstance(routed, Batch)
+    assert routed.codec is CODECS.v1
+    assert (CODECS.v1.protocol, CODECS.v2.protocol) == ("v1", "v2")
+
+
+@pytest.mark.parametrize(
     ("line", "fields", "reason"),
     [
         ("GET /v1/models/iris:predict", [], "method"),
@@ -57,7 +84,18 @@ def test_predict_requests_are_batched_under_any_prefix(target: str) -> None:
         ("POST /v1/models/iris:PREDICT", [], "path"),
         ("POST /v1/models/iris?x=:predict", [], "path"),
         ("POST /v1/models/iris%253Apredict", [], "path"),
-        ("POST /v2/models/iris/infer", [], "path"),
+        ("POST /v2/models/iris/infer/", [], "path"),
+        ("POST /v2/models/iris/generate", [], "path"),
+        ("POST /v2/models/iris/infer_stream", [], "path"),
+        ("POST /v2/models/iris/versions/infer", [], "path"),
+        ("POST /v2/models/iris/version/1/infer", [], "path"),
+        ("POST /v2/models/infer", [], "path"),
+        ("POST /v2/models//infer", [], "path"),
+        ("POST /v2/models/a/b/infer", [], "path"),
+        ("POST /v2/models/iris%2Finfer", [], "path"),
+        ("POST /v2/models/iris/inf%65r", [], "path"),
+        ("POST /v1/models/iris/infer", [], "path"),
+        ("GET /v2/models/iris/infer", [], "method"),
         ("POST /openai/v1/completions", [], "path"),
         (PREDICT, ["Content-Encoding: gzip"], "content_encoding"),
         (PREDICT, ["Content-Encoding: identity, gzip"], "content_encoding"),
@@ -114,7 +152,9 @@ def test_connect_is_refused(enabled: bool) -> None:
 
 
 @pytest.mark.parametrize("line", [PREDICT, "GET /", "POST /x"])
-@pytest.mark.parametrize("name", ["Host", "content-length", "X-Tenant"])
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "X-Tenant", "Inference-Header-Content-Length"]
+)
 def test_connection_may_not_name_what_routing_and_framing_depend_on(line: str, name: str) -> None:
     refused = route(line, f"Connection: close, {name}", batch_key_headers=("x-tenant",))
     assert isinstance(refused, Refusal)
@@ -201,6 +241,10 @@ def test_key_headers_are_found_in_any_case() -> None:
         ("/prefix/v1/models/iris%3Apredict?a", "iris"),
         ("/v1/models/a%20b:predict", "a b"),
         ("/v1/models/%ff:predict", "�"),
+        ("/v2/models/iris/infer", "iris"),
+        ("/v2/models/a%20b/versions/3/infer?a", "a b"),
+        ("/v2/models/a%2Fb/infer", "a/b"),
+        ("/v2/models/%ff/infer", "�"),
         ("/:predict", ""),
     ],
 )

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from batcher_contract import BatcherSettings
-from batcher_sidecar.codecs.base import Body, Bypass, Piece
+from batcher_sidecar.codecs.base import Body, Bypass, Content, Piece
 from batcher_sidecar.codecs.v1 import V1Codec, V1Request
 from tests.sidecar.kit.client import PREDICT, body_of, predict, request
 from tests.unit.sidecar.stand import standing
@@ -17,9 +17,9 @@ STUMBLE = b"stumble"
 
 
 class Unusable:
-    """A part that no answer can be made of."""
+    """A body that no answer can be made of."""
 
-    def __radd__(self, opening: bytes) -> bytes:
+    def __len__(self) -> int:
         raise ZeroDivisionError("answer")
 
 
@@ -34,22 +34,28 @@ class Faulty(V1Codec):
         if step == self._step and STUMBLE in data:
             raise ZeroDivisionError(step)
 
-    def parse(self, body: Body) -> V1Request:
+    def parse(self, body: Body, fields: Mapping[bytes, bytes]) -> V1Request:
         self._pass("parse", body)
-        return super().parse(body)
+        return super().parse(body, fields)
 
-    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
-        pieces = super().join(members, rows)
+    def join(
+        self, members: Sequence[V1Request], rows: tuple[int, int] | None
+    ) -> tuple[bytes, list[Piece]]:
+        lines, pieces = super().join(members, rows)
         self._pass("join", b"".join(pieces))
-        return pieces
+        return lines, pieces
 
     def split(
-        self, body: bytes, counts: Sequence[int], *, piece: bool = False
+        self,
+        content: Content,
+        members: Sequence[V1Request],
+        batch_id: bytes,
+        rows: tuple[int, int] | None = None,
     ) -> tuple[list[Any], int]:
-        self._pass("split", body)
-        parts, dropped = super().split(body, counts, piece=piece)
+        self._pass("split", content.whole)
+        parts, dropped = super().split(content, members, batch_id, rows)
         if self._step == "answer":
-            parts = [Unusable() if STUMBLE in part else part for part in parts]
+            parts = [(ln, Unusable() if STUMBLE in body else body) for ln, body in parts]
         return parts, dropped
 
 
@@ -89,7 +95,9 @@ async def test_a_fault_in_one_members_answer_harms_no_other_member() -> None:
 class Shallow(V1Codec):
     """Finds when it takes rows apart that they nest too deep."""
 
-    def join(self, members: Sequence[V1Request], rows: tuple[int, int] | None) -> list[Piece]:
+    def join(
+        self, members: Sequence[V1Request], rows: tuple[int, int] | None
+    ) -> tuple[bytes, list[Piece]]:
         if rows is not None:
             raise Bypass("nesting")
         return super().join(members, rows)
@@ -113,4 +121,4 @@ def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> Non
     for depth in range(800, 1000):
         body = b'{"instances":[' + b'{"a":' * depth + b"1" + b"}" * depth + b"]}"
         with contextlib.suppress(Bypass):
-            assert codec.parse(body).instances == 1
+            assert codec.parse(body, {}).instances == 1

@@ -23,7 +23,7 @@ SHAPES: Final = st.lists(st.integers(1, 3), max_size=4).map(tuple)
 
 
 def parse(*rows: bytes, mode: Mode = "shape") -> V1Request:
-    return V1Codec(mode).parse(b'{"instances":[%b]}' % b",".join(rows))
+    return V1Codec(mode).parse(b'{"instances":[%b]}' % b",".join(rows), {})
 
 
 def alike(first: bytes, second: bytes, mode: Mode = "shape") -> bool:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher_sidecar.codecs import BadRequest, Bypass
-from batcher_sidecar.codecs.v1 import V1Codec
 from tests.unit.sidecar.codecs.jsontext import (
     elements_of,
     fields_of,
@@ -24,9 +23,8 @@ from tests.unit.sidecar.codecs.jsontext import (
     tensors,
     values,
 )
+from tests.unit.sidecar.codecs.v1bytes import CODEC
 
-CODEC: Final = V1Codec("shape")
-BATCH_ID: Final = b"0e6f4c1e-6a3c-4d05-9d40-1ac1b0f3a3c9"
 NAMES: Final = st.sampled_from(
     [b'"parameters"', b'"signature_name"', b'"id"', b'"Instances"', '"é"'.encode(), b'"\\u00e9"']
 )
@@ -54,7 +52,7 @@ def groups(draw: st.DrawFn, max_members: int = 4) -> tuple[list[Member], dict[st
 
 def join(requests: list[Any], rows: tuple[int, int] | None = None) -> bytes:
     """Make one body of requests, whatever pieces it comes in."""
-    return b"".join(CODEC.join(requests, rows))
+    return CODEC.join(requests, rows)
 
 
 def echo(body: bytes) -> bytes:
@@ -65,11 +63,6 @@ def echo(body: bytes) -> bytes:
 def echo_fast(body: bytes) -> bytes:
     """Do the same for a body with no other field."""
     return body.replace(b"instances", b"predictions", 1)
-
-
-def answer_of(part: bytes) -> bytes:
-    """Make a caller's body."""
-    return CODEC.opening(BATCH_ID) + part
 
 
 def predictions(answer: bytes) -> list[bytes]:
@@ -91,7 +84,7 @@ def test_every_caller_gets_its_own_rows_byte_for_byte(
     parts, dropped = CODEC.split(echo(joined), [len(rows) for _, rows in members])
     assert dropped == 0
     for part, (_, rows) in zip(parts, members, strict=True):
-        assert predictions(answer_of(part)) == rows
+        assert predictions(part) == rows
 
 
 @given(groups(max_members=1), st.integers(1, 5))
@@ -110,7 +103,7 @@ def test_pieces_of_one_request_are_reunited_byte_for_byte(
         parts += CODEC.split(echo(piece), [stop - start], piece=True)[0]
     part, dropped = CODEC.reunite(parts)
     assert dropped == 0
-    assert predictions(answer_of(part)) == rows
+    assert predictions(part) == rows
 
 
 @given(groups(max_members=1))
@@ -314,7 +307,7 @@ def test_a_request_sent_in_many_pieces_is_read_once(row: bytes) -> None:
     for start in range(0, count, size):
         piece = join([request], (start, start + size))
         parts += CODEC.split(echo_fast(piece), [size], piece=True)[0]
-    answer_of(CODEC.reunite(parts)[0])
+    CODEC.reunite(parts)
     assert time.process_time() - started_s < 2
 
 

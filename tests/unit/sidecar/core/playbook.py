@@ -17,6 +17,7 @@ from batcher_sidecar.core import (
     Event,
     Fail,
     Failed,
+    Indivisible,
     Left,
     Refuse,
     Request,
@@ -74,11 +75,12 @@ class Playbook:
         key: str = "key",
         path: str = "/v1/models/m:predict",
         alone: bool = False,
+        max_rows: int = 0,
     ) -> None:
         """Requests of these names arrive, one after the other at the same moment."""
         for name in names.split():
             assert name not in self._requests, f"{name} has arrived before"
-            request = Request(key, path, instances, name, alone=alone)
+            request = Request(key, path, instances, name, alone=alone, max_rows=max_rows)
             self._requests[name] = request
             self._handle(request)
 
@@ -90,6 +92,10 @@ class Playbook:
     def fail(self, names: str, failure: str = "500", *, isolable: bool = True) -> None:
         """The call in flight for these requests has no usable answer."""
         self._handle(Failed(self._flying.pop(names), failure, isolable))
+
+    def cannot_divide(self, names: str) -> None:
+        """The call in flight for these requests is answered, but not by rows."""
+        self._handle(Indivisible(self._flying.pop(names)))
 
     def leave(self, names: str) -> None:
         """The clients of these requests go away."""

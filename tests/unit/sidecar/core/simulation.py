@@ -20,6 +20,7 @@ from batcher_sidecar.core import (
     Event,
     Fail,
     Failed,
+    Indivisible,
     Left,
     Refuse,
     Request,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _SPARE_TOKENS = 1e-6
 _UNBATCHED_S = 60.0
 _BURST_CALLS = 64
+_MAX_ROWS = {"z": 3}
+"""Of some keys: how many instances one call may carry for several."""
 
 
 @dataclass(eq=False)
@@ -50,12 +53,16 @@ class Client:
     key: Hashable
     instances: int
     alone: bool
+    max_rows: float
     arrived_s: float = 0.0
     deadline_s: float = 0.0
     request: Request = field(init=False)
 
     def __post_init__(self) -> None:
-        self.request = Request(self.key, self.path, self.instances, self, alone=self.alone)
+        max_rows = 0 if self.max_rows == inf else int(self.max_rows)
+        self.request = Request(
+            self.key, self.path, self.instances, self, alone=self.alone, max_rows=max_rows
+        )
 
 
 @dataclass(eq=False)
@@ -80,6 +87,8 @@ class Slot:
     rows_sent: int = 0
     failed: list[Failure] = field(default_factory=list)
     """Failures that were isolated."""
+    apart: list[Client] = field(default_factory=list)
+    """Members of calls whose answers could not be divided."""
     culprits: int = 0
     served_whole: bool = False
 
@@ -109,7 +118,8 @@ class Simulation:
     def arrive(self, path: str, key: str, instances: int, *, alone: bool, bad: bool) -> None:
         """A request arrives."""
         self._count += 1
-        client = Client(self._count, bad, path, (path, key), instances, alone)
+        max_rows = _MAX_ROWS.get(key, inf)
+        client = Client(self._count, bad, path, (path, key), instances, alone, max_rows)
         client.arrived_s = self.now_s
         client.deadline_s = self.now_s + self.settings.timeout_s
         full = len(self.waiting) >= self.settings.max_queue_size
@@ -120,8 +130,11 @@ class Simulation:
         assert (client not in self.live) <= full, "refused although there was room"
         assert full <= (client not in self.live), "queued although there was no room"
 
-    def serve(self, slot: Slot, *, down: bool) -> None:
-        """The model server ends a slot's call; ``down`` is for reasons of its own."""
+    def serve(self, slot: Slot, *, down: bool = False, by_rows: bool = True) -> None:
+        """The model server ends a slot's call.
+
+        ``down`` is for reasons of its own; not ``by_rows`` is an answer that cannot be divided.
+        """
         call = slot.call
         assert call is not None
         slot.call = None
@@ -133,6 +146,10 @@ class Simulation:
             elif failure.isolable and slot.failed:
                 slot.culprits += 1
             self._handle(Failed(call, failure, failure.isolable))
+        elif not by_rows and len(slot.flying) > 1:
+            slot.apart += slot.flying
+            self._unbatched_until_s[slot.members[0].key] = self.now_s + _UNBATCHED_S
+            self._handle(Indivisible(call))
         else:
             if len(slot.flying) > 1 and not slot.failed:
                 slot.served_whole = True
@@ -177,7 +194,7 @@ class Simulation:
         for _ in range(10_000):
             calls = [slot for slot in self.slots if slot.call is not None]
             if calls:
-                self.serve(calls[0], down=False)
+                self.serve(calls[0])
             elif self.live:
                 self.advance(max(0.0, self._wake_s - self.now_s))
             else:
@@ -230,7 +247,7 @@ class Simulation:
             slot = self._cut(call, members)
         slot.call = call
         slot.flying = members
-        if slot.repeats:
+        if slot.repeats and members[0] not in slot.apart:
             assert self._tokens >= 1 - _SPARE_TOKENS, "more calls than the budget holds"
             self._tokens -= 1
         self._tokens = min(_BURST_CALLS, self._tokens + 0.2)
@@ -245,6 +262,9 @@ class Simulation:
             slot.rows_sent = call.rows[1]
             return
         assert call.isolating
+        if members[0] in slot.apart:
+            assert len(members) == 1
+            return
         slot.repeats += 1
         assert slot.repeats <= 2 * len(slot.members) - 2
         assert any(
@@ -261,7 +281,8 @@ class Simulation:
         assert (call.trigger, call.isolating) == (trigger, False)
         in_flight = [slot for slot in self.slots if slot.members[0].path == first.path]
         assert len(in_flight) < limits.max_concurrency
-        assert members == self._run(queue, 1 if trigger == "alone" else limits.max_batch_size)
+        reach = 1 if trigger == "alone" else self._reach(first)
+        assert members == self._run(queue, reach)
         for other in self.waiting[: self.waiting.index(first)]:
             due, since_s = self._due(self._queue(other))
             # What becomes due at this very moment may come after a slot that becomes free at it.
@@ -322,16 +343,20 @@ class Simulation:
         oldest = queue[0]
         if oldest.alone or self._unbatched_until_s.get(oldest.key, -inf) > self.now_s:
             return "alone", -inf
-        if sum(client.instances for client in queue) >= self.settings.max_batch_size:
+        if sum(client.instances for client in queue) >= self._reach(oldest):
             return "size", -inf
         if self.draining:
             return "drain", -inf
         window_end_s = oldest.arrived_s + self.settings.max_latency_ms / 1000
         return ("latency" if window_end_s <= self.now_s else None), window_end_s
 
-    def _run(self, queue: list[Client], reach: int) -> list[Client]:
+    def _reach(self, client: Client) -> float:
+        """Return how many instances fill a batch."""
+        return min(self.settings.max_batch_size, client.max_rows)
+
+    def _run(self, queue: list[Client], reach: float) -> list[Client]:
         """Return the shortest run that reaches a number of instances, within the hard cap."""
-        cap = self.settings.hard_max_batch_size or inf
+        cap = min(self.settings.hard_max_batch_size or inf, queue[0].max_rows)
         for count in range(1, len(queue) + 1):
             instances = sum(client.instances for client in queue[:count])
             if instances > cap and count > 1:
@@ -345,6 +370,8 @@ class Simulation:
         for slot in [slot for slot in self.slots if slot.call is None]:
             self.slots.remove(slot)
             key = slot.members[0].key
+            if slot.apart:
+                continue
             if slot.served_whole or (slot.failed and slot.culprits == 1):
                 self._strikes.pop(key, None)
             elif slot.failed:

@@ -49,12 +49,17 @@ class AnyOrder(RuleBasedStateMachine):
             self.simulation.arrive(path, key, instances, alone=alone, bad=bad and key == keys[0])
 
     @precondition(lambda self: self.simulation.slots)
-    @rule(data=st.data(), count=st.integers(1, 4), down=st.sampled_from([False] * 5 + [True]))
-    def serve(self, data: st.DataObject, count: int, down: bool) -> None:
+    @rule(
+        data=st.data(),
+        count=st.integers(1, 4),
+        down=st.sampled_from([False] * 5 + [True]),
+        by_rows=st.sampled_from([True] * 5 + [False]),
+    )
+    def serve(self, data: st.DataObject, count: int, down: bool, by_rows: bool) -> None:
         for _ in range(count):
             if self.simulation.slots:
                 slot = data.draw(st.sampled_from(self.simulation.slots))
-                self.simulation.serve(slot, down=down)
+                self.simulation.serve(slot, down=down, by_rows=by_rows)
 
     @precondition(lambda self: self.simulation.live)
     @rule(data=st.data())

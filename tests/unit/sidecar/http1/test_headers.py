@@ -24,12 +24,14 @@ Fields = list[tuple[bytes, bytes]]
 HOP_BY_HOP: Final = sorted(name.encode() for name in HOP_BY_HOP_HEADERS)
 OURS_UP: Final = {
     b"host", b"content-type", b"content-length", b"accept-encoding", b"expect",
+    b"inference-header-content-length",
     b"x-batch-bypass", b"k-network-probe",
 }  # fmt: skip
 OF_THE_BODY: Final = {
     b"etag", b"last-modified", b"content-md5", b"digest", b"content-digest", b"repr-digest",
     b"content-range", b"accept-ranges",
 }  # fmt: skip
+OF_THE_CODEC: Final = {b"content-type", b"inference-header-content-length"}
 OURS_DOWN: Final = {b"content-length", b"x-batch-id", b"x-batch-size"}
 TRACE: Final = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER_TRACE: Final = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
@@ -164,17 +166,21 @@ def test_untraced_members_get_no_trace() -> None:
     assert merge_upward([((b"x-a", b"1"),), ((b"x-a", b"2"),)], whole=False) == []
 
 
+OWN_LINES = b"Content-Type: application/json\r\nInference-Header-Content-Length: 9\r\n"
+
+
 @given(request_fields())
 def test_the_head_of_a_batch_says_what_is_ours(fields: Fields) -> None:
     up = list(upward(request(fields)))
-    raw = batch_head(b"/v1/models/m:predict?q", up, b"model:8080", b"application/json", 17)
+    raw = batch_head(b"/v1/models/m:predict?q", up, b"model:8080", OWN_LINES, 17)
     head = parse_request_head(raw)
     assert (head.method, head.path, head.query) == (b"POST", b"/v1/models/m:predict", b"?q")
     assert head.body_bytes == 17
     assert head.fields[b"host"] == b"model:8080"
     assert head.fields[b"content-type"] == b"application/json"
     assert head.fields[b"accept-encoding"] == b"identity"
-    assert head.headers[4:] == [(name, value.strip()) for name, value in up]
+    assert head.fields[b"inference-header-content-length"] == b"9"
+    assert head.headers[5:] == [(name, value.strip()) for name, value in up]
     assert not set(head.fields) & set(HOP_BY_HOP)
 
 
@@ -234,7 +240,7 @@ def test_an_upgrade_is_passed_on_only_where_asked_for() -> None:
 @st.composite
 def response_fields(draw: st.DrawFn) -> Fields:
     """The headers of an answer; Connection may name some of them."""
-    more = [b"set-cookie", b"content-type", b"server", *sorted(OF_THE_BODY), *sorted(OURS_DOWN)]
+    more = [b"set-cookie", b"server", *sorted(OF_THE_CODEC | OF_THE_BODY | OURS_DOWN)]
     fields = draw(st.lists(st.tuples(names(*more, b"transfer-encoding"), VALUES)))
     named = draw(st.lists(st.sampled_from([b"X-A", b"server", b"close"]), max_size=2))
     if named:
@@ -250,7 +256,7 @@ def staying(fields: Fields, stopped: set[bytes]) -> Fields:
 
 @given(response_fields(), st.booleans())
 def test_down_to_members_goes_what_is_true_of_their_rows(fields: Fields, shared: bool) -> None:
-    stopped = OURS_DOWN | OF_THE_BODY | {b"content-type"} | ({b"set-cookie"} if shared else set())
+    stopped = OURS_DOWN | OF_THE_BODY | OF_THE_CODEC | ({b"set-cookie"} if shared else set())
     raw = downward_batch(ResponseHead(200, b"OK", fields), shared=shared)
     assert lines_of(raw) == staying(fields, stopped)
 

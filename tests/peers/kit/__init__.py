@@ -1,0 +1,1 @@
+"""Model servers of others and what is sent to them."""
