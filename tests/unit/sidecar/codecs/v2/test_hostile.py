@@ -224,7 +224,7 @@ def test_any_request_is_judged_in_bounded_time(text: bytes, data: bytes) -> None
     try:
         CODEC.parse(text + data, headers)
     except Bypass as bypass:
-        assert bypass.reason == "tensors"
+        assert bypass.reason in ("tensors", "form")
     assert time.process_time() - started_s < 2
 
 
