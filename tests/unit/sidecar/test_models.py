@@ -192,6 +192,7 @@ async def test_without_metadata_a_model_is_known_once_it_has_answered(
     assert len(play.asked) == 2
     play.tell(content)
     assert play.batchable
+    assert play.look().max_rows == 0
     play.served()
     play.look()
     assert len(play.asked) == 2
