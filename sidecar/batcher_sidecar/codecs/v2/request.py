@@ -29,7 +29,7 @@ from batcher_sidecar.codecs.v2.tensors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Raw = msgspec.Raw
 _UNSET: Final = msgspec.UNSET
@@ -62,6 +62,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: Raw | msgspec.UnsetType = _UNSET
     parameters: Raw | msgspec.UnsetType = _UNSET
     outputs: Raw | msgspec.UnsetType = _UNSET
+    model_name: Raw | msgspec.UnsetType = _UNSET  # KServe's own client sends it
 
 
 _decode_request = msgspec.json.Decoder(_Request).decode
@@ -107,11 +108,15 @@ def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Reque
             text.decode()  # Raw does not check it, and one bad string would harm a batch
         try:
             request = _decode_request(text)
-            inputs, caller_id = request.inputs, request.id
-            _demand_single_names(text, inputs, caller_id, request.parameters, request.outputs)
+            inputs, caller_id, name = request.inputs, request.id, request.model_name
+            _demand_single_names(
+                text, inputs, (caller_id, request.parameters, request.outputs, name)
+            )
             rest = b""
             if request.parameters is not _UNSET or request.outputs is not _UNSET:
                 rest = _rest(request.parameters, request.outputs)
+            if isinstance(name, Raw):
+                rest += b',"model_name":' + bytes(name)
         except msgspec.ValidationError:
             inputs, caller_id, rest = _read_uncommon(text)
         return _checked(body, rope, json_bytes, inputs, caller_id, rest)
@@ -127,7 +132,7 @@ def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Reque
         raise Bypass("surrogate" if _SURROGATE.search(text) else "json") from None
 
 
-def _demand_single_names(text: Body, inputs: list[_Input], *others: Any) -> None:
+def _demand_single_names(text: Body, inputs: list[_Input], others: Iterable[Any]) -> None:
     """Raise Bypass if a field is named twice: servers differ in which of them counts.
 
     Then there are more quotation marks than the fields that were read need. Where that leaves room
@@ -174,11 +179,11 @@ def _json_bytes(declared: bytes, body_bytes: int) -> int:
 def _read_uncommon(text: Body) -> tuple[list[_Input], Any, bytes]:
     """Read a request with fields of its own. Raises ValidationError where it has another form."""
     fields = _decode_fields(text)
-    _demand_single_names(text, [])
+    inputs = _decode_inputs(fields.pop("inputs", _NULL))
+    _demand_single_names(text, inputs, fields.values())
     caller_id = fields.pop("id", _UNSET)
     parameters = fields.pop("parameters", _UNSET)
     outputs = fields.pop("outputs", _UNSET)
-    inputs = _decode_inputs(fields.pop("inputs", _NULL))
     own = [b",%b:%b" % (_encode_name(name), bytes(raw)) for name, raw in sorted(fields.items())]
     return inputs, caller_id, b"".join([_rest(parameters, outputs), *own])
 

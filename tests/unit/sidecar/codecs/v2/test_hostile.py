@@ -262,6 +262,13 @@ def test_names_of_fields_may_stand_elsewhere(name: str) -> None:
     assert reason(body(GOOD.replace(b'"x"', plain(name)), GOOD)) is None
 
 
+def test_long_requests_with_fields_of_their_own_are_batched() -> None:
+    numbers = tensor([1, 200_000], [0.5] * 200_000)
+    for more in (b',"model_name":"m"', b',"own":{"a":"b"},"id":"7"', b',"parameters":{"a":"b"}'):
+        assert reason(body(numbers, more=more)) is None
+        assert reason(body(numbers, more=more + more)) == "form"
+
+
 def test_long_requests_in_which_names_may_be_hidden_are_left_alone() -> None:
     texts = tensor([1], ["\u00e9" * 50_000], "BYTES")
     assert reason(body(texts)) == "form"
