@@ -162,13 +162,13 @@ class Models:
         """See to it that a question has an end."""
         return self._loop.call_later(ANSWER_WITHIN_S, question.too_late)
 
-    def done(self, question: _Question, *, said: bool) -> None:
-        """A question has its answer, or will have none; ``said`` what the model is like."""
+    def done(self, question: _Question) -> None:
+        """A question has its answer, or will have none."""
         self._asking.discard(question)
         model = question.model
         model.asking = False
         model.ask_at_s = self._clock_s() + ASK_AGAIN_S
-        if not said and not model.known:
+        if not model.known:
             if question.of_one_that_serves:
                 model.learn("", 0)  # it does not tell; its answers will
             else:
@@ -198,11 +198,11 @@ class _Question:
     def too_late(self) -> None:
         """There is no answer within the time."""
         self._exchange.cancel()
-        self._end(said=False)
+        self._end()
 
-    def _end(self, *, said: bool) -> None:
+    def _end(self) -> None:
         self._timer.cancel()
-        self._models.done(self, said=said)
+        self._models.done(self)
 
     def on_head(self, head: ResponseHead, body_bytes: int | None) -> None:
         """The answer begins."""
@@ -220,10 +220,10 @@ class _Question:
         if self._obstacle is None:
             self._obstacle = obstacle(answer)
             if self._obstacle is None:
-                self._end(said=False)
+                self._end()
             elif self._obstacle:
                 self.model.learn(self._obstacle, 0)
-                self._end(said=True)
+                self._end()
             else:
                 self._answer.clear()
                 self._status = 0
@@ -232,11 +232,11 @@ class _Question:
         size = read_max_batch_size(answer)
         found = "max_batch_size is 0" if size == 0 else ""
         self.model.learn(found, size or 0)
-        self._end(said=True)
+        self._end()
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There will be no answer."""
-        self._end(said=False)
+        self._end()
 
     def on_tunnel(self, data: bytes) -> None:
         """Not asked for."""

@@ -40,12 +40,14 @@ def ask_all(servers: SideBySide, model: str, sent: Sequence[Message]) -> list[An
 
 
 def test_a_batch_never_has_more_rows_than_the_model_takes(triton_server: SideBySide) -> None:
-    servers = triton_server.hasty
-    servers.get_acquainted("small", numbers(2, 99))
+    assert SMALL_ROWS == 5
+    triton_server.get_acquainted("small", numbers(2, 99))
+    isolated = triton_server.metric("inference_batcher_isolated_requests_total")
 
-    answers = ask_all(servers, "small", crowd(numbers, (1, 2, 1, 2, 1, 2, 1)))
+    answers = ask_all(triton_server, "small", crowd(numbers, [2] * 6))
 
-    assert max(answer.batch_rows for answer in answers) in {SMALL_ROWS - 1, SMALL_ROWS}
+    assert [answer.batch_rows for answer in answers] == [4] * 6
+    assert triton_server.metric("inference_batcher_isolated_requests_total") == isolated
 
 
 def test_a_request_too_large_for_the_model_gets_its_words(triton_server: SideBySide) -> None:

@@ -1,5 +1,6 @@
 """Batches of the Open Inference Protocol, as callers and the model server see them."""
 
+import json
 from typing import Final
 
 import pytest
@@ -246,3 +247,34 @@ async def test_an_answer_that_cannot_be_read_is_given_to_each_alone(
         assert response.status == 200
         if b'"outputs":[' not in answer:
             assert response.body == answer
+
+
+async def test_members_that_would_make_up_for_each_other_never_meet(make_rig: RigFactory) -> None:
+    rig = await make_rig("--max-batchsize", "4", *LONG, shared=True)
+    model = V2Model(rig)
+    await model.known()
+    tensor, _ = numbers(ROW)
+    short, long = ({**tensor, "data": data} for data in ([], ROW[0] * 2))
+    refused = {"error": "the model server's own words"}
+    model.then += [says(400, json.dumps(refused).encode())] * 2
+    hostile = [await rig.ask(model.infer((spoilt, None))) for spoilt in (short, long)]
+    assert [(one.status, one.json()) for one in hostile] == [(400, refused)] * 2
+    assert [asked.content["inputs"][0] for asked in model.requests] == [short, long]
+    mates = await together(rig, *[model.infer(numbers(rows * 2)) for rows in (ROW, OTHER)])
+    assert [answered(mate).outputs[0]["data"] for mate in mates] == [ROW * 2, OTHER * 2]
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"), [("1000000", "but the body has"), ("all", "is no number")]
+)
+async def test_a_length_that_cannot_be_framed_is_refused(
+    make_rig: RigFactory, declared: str, words: str
+) -> None:
+    rig = await make_rig(*PAIR, shared=True)
+    model = V2Model(rig)
+    await model.known()
+    headers = [("Inference-Header-Content-Length", declared)]
+    response = await rig.ask(model.request(b'{"inputs":[]}', headers))
+    assert response.status == 400
+    assert words in response.error
+    assert not model.calls

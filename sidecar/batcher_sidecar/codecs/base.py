@@ -55,7 +55,7 @@ class NotByRows(Unsplittable):
 class Content:
     """A body in the pieces in which it came."""
 
-    __slots__ = ("_whole", "json_bytes", "pieces")
+    __slots__ = ("json_bytes", "pieces")
 
     def __init__(
         self, pieces: Sequence[bytes | bytearray], json_bytes: bytes | None = None
@@ -63,19 +63,18 @@ class Content:
         self.pieces = pieces
         self.json_bytes = json_bytes
         """The value of ``Inference-Header-Content-Length``, if it is an answer that has one."""
-        self._whole: bytes | None = None
 
     def __len__(self) -> int:
         return sum([len(piece) for piece in self.pieces])
 
     @property
     def whole(self) -> bytes:
-        """All of it, put together when first asked for."""
-        if self._whole is None:
-            pieces = self.pieces
-            one = pieces[0] if len(pieces) == 1 else b""
-            self._whole = one if one and isinstance(one, bytes) else b"".join(pieces)
-        return self._whole
+        """All of it in one; from then on that is its only piece."""
+        first = self.pieces[0] if len(self.pieces) == 1 else None
+        if not isinstance(first, bytes):
+            first = b"".join(self.pieces)
+            self.pieces = [first]
+        return first
 
 
 class ParsedRequest(Protocol):

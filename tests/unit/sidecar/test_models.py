@@ -159,16 +159,19 @@ async def test_it_is_asked_for_again_after_a_while(play: Play) -> None:
 async def test_a_model_may_become_batchable_and_cease_to_be(
     play: Play, told: Callable[[], list[str]]
 ) -> None:
+    why = "/v2/models/m is not batched: input 'x' has shape [1, 4], not [-1, ...]"
+    heard = [why, "/v2/models/m is batched from now on", why]
     play.look()
     play.served()
-    for metadata, batchable in ((FIXED, False), (FIXED, False), (GOOD, True), (FIXED, False)):
+    for metadata, batchable, lines in (
+        (FIXED, False, 1), (FIXED, False, 1), (GOOD, True, 2), (GOOD, True, 2), (FIXED, False, 3),
+    ):  # fmt: skip
         play.look()
         play.tell(metadata)
         assert play.batchable is batchable
         assert play.models.count_unbatchable() == (not batchable)
+        assert told() == heard[:lines]
         play.now_s += ASK_AGAIN_S
-    why = "/v2/models/m is not batched: input 'x' has shape [1, 4], not [-1, ...]"
-    assert told() == [why, "/v2/models/m is batched from now on", why]
 
 
 async def test_a_size_of_0_forbids_batching(play: Play) -> None:
@@ -189,6 +192,7 @@ async def test_without_metadata_a_model_is_known_once_it_has_answered(
     assert len(play.asked) == 2
     play.tell(content)
     assert play.batchable
+    assert play.look().max_rows == 0
     play.served()
     play.look()
     assert len(play.asked) == 2

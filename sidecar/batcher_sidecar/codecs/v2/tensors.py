@@ -68,10 +68,9 @@ def form_of(data: bytes, shape: Sequence[int], elements: int, datatype: str) -> 
         return None
     if b"n" in data if datatype == "BOOL" else b"l" in data or b"u" in data:
         return None  # null, or true and false among numbers: servers make of it what they like
-    brackets = data.count(b"[")
-    if brackets == 1:
+    if data.rfind(b"[") == 0:
         return "flat" if elements > 1 or data[1:-1].strip(_SPACE) else None
-    if brackets != 1 + sum(accumulate(shape[:-1], int.__mul__)):
+    if data.count(b"[") != 1 + sum(accumulate(shape[:-1], int.__mul__)):
         return None
     if data.translate(None, _LEAVES) != _skeleton(shape):
         return None

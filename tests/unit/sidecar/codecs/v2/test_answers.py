@@ -152,7 +152,7 @@ def test_no_outputs_at_all_are_everybodys() -> None:
     [
         b"", b"[]", b"null", b"{}", b'{"outputs":null}', b'{"outputs":{}}', b'{"outputs":[1]}',
         b'{"outputs":[', b'{"outputs":[]}x', b'{"outputs":["\xff"]}', b"\xff",
-        b'{"predictions":[1]}',
+        b'{"predictions":[1]}', b'{"model_name":"\xff","outputs":[]}',
         b'{"outputs":[],"a":NaN}', b'{"outputs":%b}' % (b"[" * 100_000),
         b'{"outputs":[],"parameters":[]}', b'{"error":"no"}',
     ],
@@ -215,6 +215,8 @@ def test_blobs_are_cut_by_rows() -> None:
         binary(("FP32", [2], bytes(8)), size=-8),
         binary(("FP32", [2], bytes(8)), size="8"),
         binary(("FP32", [2], bytes(8)), size=None, length=10_000),
+        binary(("BYTES", [2], bytes(8)), size=100),
+        binary(("BYTES", [2], b"\4\0\0\0"), size=8),
         binary(("FP32", [2], bytes(8)), length=5),
         binary(("BYTES", [2], TEXTS)),
         binary(("BYTES", [2], TEXTS[:-1])),

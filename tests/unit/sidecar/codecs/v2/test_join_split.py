@@ -33,6 +33,7 @@ SHARED: Final = st.sampled_from(
         {"parameters": b"{ }", "outputs": b"[]"},
         {"outputs": b'[{"name":"y"},{"name":"z","parameters":{"binary_data":false}}]'},
         {"outputs": b"null", "parameters": b"null", "own": b'[1.0, {"a": "b"}]'},
+        {"model_name": b'"m"', "parameters": b'{"a": 1}'},
     ]
 )
 FEWER: Final = settings(max_examples=60)
