@@ -278,3 +278,28 @@ async def test_a_length_that_cannot_be_framed_is_refused(
     assert response.status == 400
     assert words in response.error
     assert not model.calls
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("parameters", [{}, {"timeout": 1}], ids=["alone", "forwarded"])
+async def test_a_large_body_goes_up_as_it_came(
+    make_rig: RigFactory, chunked: bool, parameters: dict[str, int]
+) -> None:
+    rig = await make_rig("--max-latency", "1", shared=True)
+    model = V2Model(rig)
+    await model.known()
+    image = [float(number % 251) for number in range(150_528)]
+    data = model.infer(numbers([image], binary=True), parameters=parameters)
+    head, _, body = data.partition(b"\r\n\r\n")
+    if chunked:
+        head = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+        parts = [body[start : start + 70_000] for start in range(0, len(body), 70_000)]
+        sent = b"".join([b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""]])
+    else:
+        sent = body
+    response = await rig.ask(head + b"\r\n\r\n" + sent)
+    assert response.status == 200
+    assert (response.named("X-Batch-Id") == []) is bool(parameters)
+    [call] = model.calls
+    assert call.body == body
+    assert call.header("Content-Length") == str(len(body))
