@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import errno
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -30,18 +29,6 @@ class StartError(Exception):
 
 class StubError(Exception):
     """The benchmark's own model server failed: nothing can be measured."""
-
-
-def free_port() -> int:
-    """A loopback port below the ephemeral range, so that no client socket takes it meanwhile."""
-    for _ in range(200):
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise StartError("no free port between 20000 and 32000 on 127.0.0.1")
 
 
 @contextlib.contextmanager

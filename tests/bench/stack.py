@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.candidates import REPOSITORY, SIDECAR, Candidate, Ports
-from tests.bench.processes import ProcessGroup, StartError, StubError, free_port
+from tests.bench.processes import ProcessGroup, StartError, StubError
 from tests.bench.workloads import MAX_LATENCY_MS
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from tests.bench import tools
 from tests.bench.candidates import DIRECT, REPOSITORY, SIDECAR, Candidate, Ports, known
 from tests.bench.machine import describe
-from tests.bench.processes import ProcessGroup, alone, free_port
+from tests.bench.processes import ProcessGroup, alone
 from tests.bench.stats import paired_ratios, significant, spread
 from tests.bench.workloads import MAX_BATCH_SIZE, MAX_LATENCY_MS
 from tests.peers.kit.programs import installed
 from tests.peers.kit.triton import MEASURED, SLOW_CALL_S, prepare
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

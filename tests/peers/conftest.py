@@ -14,7 +14,8 @@ from batcher_contract.names import READINESS_PROBE_ENV
 from tests.peers.kit import mlserver, triton
 from tests.peers.kit.programs import ROOT, Program
 from tests.peers.kit.side_by_side import HASTY_MS, ROWS, WINDOW_MS, SideBySide
-from tests.sidecar.kit.process import SidecarProcess, free_port
+from tests.ports import free_port
+from tests.sidecar.kit.process import SidecarProcess
 from tests.sidecar.kit.rig import tcp_probe
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from tests.ports import free_port
 from tests.sidecar.kit.client import connect, predict
-from tests.sidecar.kit.process import SidecarProcess, free_port
+from tests.sidecar.kit.process import SidecarProcess
 from tests.sidecar.kit.rig import RigFactory, SidecarPool
 
 

@@ -111,6 +111,14 @@ async def test_a_candidate_that_is_forwarded_is_tried_once_more(make_rig: RigFac
     assert rig.model.calls[1].body == rig.model.calls[2].body == b'{"inputs":[1]}'
 
 
+async def test_a_connection_is_not_kept_after_an_answer_of_500(make_rig: RigFactory) -> None:
+    rig = await with_a_used_connection(make_rig, says(500, b"raised"))
+    post = request("POST", "/v2/x", body=b"1")
+    assert (await rig.ask(post)).status == 500
+    assert (await rig.ask(post)).status == 200
+    assert [call.connection for call in rig.model.calls] == [0, 0, 1]
+
+
 async def test_a_client_that_left_is_not_tried_for_again(make_rig: RigFactory) -> None:
     rig = await with_a_used_connection(make_rig, after(0.02, closes))
     client = await rig.send(predict([1]))

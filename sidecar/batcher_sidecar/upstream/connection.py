@@ -183,7 +183,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._received_bytes = 1
             return
         self._in_body = True
-        self._keep_alive = self._parser.should_keep_alive()
+        # uvicorn answers 500 for a handler that raised, and then closes without having said so.
+        self._keep_alive = self._parser.should_keep_alive() and status != 500
         lengths = {value for name, value in self._headers if name.lower() == b"content-length"}
         chunked = any(name.lower() == b"transfer-encoding" for name, _ in self._headers)
         bodiless = exchange.method == b"HEAD" or status in (204, 304)

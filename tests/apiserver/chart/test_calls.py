@@ -15,8 +15,9 @@ from tests.apiserver.chart.release import (
     pod,
     service,
 )
-from tests.apiserver.kit import Api, ApiError, Manifest, free_port, until
+from tests.apiserver.kit import Api, ApiError, Manifest, until
 from tests.chart.rendered import NAMESPACE
+from tests.ports import free_port
 
 
 def call_nobody(api: Api) -> None:

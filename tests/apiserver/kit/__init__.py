@@ -23,7 +23,7 @@ the length of a `with` block: like the server it ends when the tests do, however
 
 from tests.apiserver.kit.api import Api, ApiError, Manifest, documents, until
 from tests.apiserver.kit.authority import Authority, Pair
-from tests.apiserver.kit.programs import ROOT, Program, StartError, free_port, program_path
+from tests.apiserver.kit.programs import ROOT, Program, StartError, program_path
 from tests.apiserver.kit.server import (
     ApiServer,
     make_account,
@@ -42,7 +42,6 @@ __all__ = [
     "Program",
     "StartError",
     "documents",
-    "free_port",
     "make_account",
     "make_namespace",
     "program_path",

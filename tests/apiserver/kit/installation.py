@@ -21,8 +21,9 @@ import requests
 
 from tests.apiserver.kit.api import Api, Manifest, until
 from tests.apiserver.kit.network import ClusterNetwork
-from tests.apiserver.kit.programs import ROOT, Program, free_port
+from tests.apiserver.kit.programs import ROOT, Program
 from tests.apiserver.kit.server import ApiServer, make_namespace, running_api_server
+from tests.ports import free_port
 
 __all__ = ["NAMESPACE", "Installation", "SecretVolume", "Webhook", "running_installation"]
 

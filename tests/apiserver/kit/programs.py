@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-__all__ = ["ROOT", "Program", "StartError", "free_port", "program_path"]
+__all__ = ["ROOT", "Program", "StartError", "program_path"]
 
 ROOT: Final = Path(__file__).parents[3]
 _BUILT: Final = ROOT / ".cache" / "kubernetes" / "bin"
@@ -39,14 +38,6 @@ def program_path(name: str) -> str:
             return str(candidate)
     remedy = "mend KUBEBUILDER_ASSETS" if assets and name != "helm" else "run `make kubernetes`"
     raise StartError(f"{candidates[-1]} is missing: {remedy}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Program:

@@ -16,7 +16,8 @@ import requests
 
 from tests.apiserver.kit.api import Api, ApiError, Manifest, documents, until
 from tests.apiserver.kit.authority import Authority
-from tests.apiserver.kit.programs import Program, StartError, free_port, program_path
+from tests.apiserver.kit.programs import Program, StartError, program_path
+from tests.ports import free_port
 
 __all__ = ["ApiServer", "running_api_server"]
 

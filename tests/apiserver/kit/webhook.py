@@ -19,7 +19,8 @@ from tests.apiserver.kit.api import Api, ApiError, Manifest, documents
 from tests.apiserver.kit.authority import Authority
 from tests.apiserver.kit.installation import CHART
 from tests.apiserver.kit.kserve import service_pod
-from tests.apiserver.kit.programs import ROOT, Program, free_port, program_path
+from tests.apiserver.kit.programs import ROOT, Program, program_path
+from tests.ports import free_port
 
 __all__ = [
     "PULL_SECRET",

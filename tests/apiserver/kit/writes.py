@@ -11,8 +11,8 @@ from typing import Final, Literal
 import aiohttp
 from aiohttp import web
 
-from tests.apiserver.kit.programs import free_port
 from tests.apiserver.kit.server import ApiServer
+from tests.ports import free_port
 
 __all__ = ["When", "Writes", "counted_writes"]
 

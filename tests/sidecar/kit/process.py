@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,22 +11,15 @@ from pathlib import Path
 from typing import IO, Final
 
 from batcher_contract.names import READINESS_PROBE_ENV
+from tests.ports import free_port
 from tests.sidecar.kit.client import connect, request
 from tests.sidecar.kit.wire import BOUND_S
 
-__all__ = ["SidecarProcess", "free_port", "until"]
+__all__ = ["SidecarProcess", "until"]
 
 _SOURCES: Final = Path(__file__).parents[3] / "sidecar"
 _START_S: Final = 20.0
 _POLL_S: Final = 0.01
-
-
-def free_port() -> int:
-    """A port nobody listened on a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 async def until(

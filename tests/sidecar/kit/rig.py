@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from batcher_contract.names import PROBE_HEADER, READINESS_PROBE_ENV
+from tests.ports import free_port
 from tests.sidecar.kit.answers import echo
 from tests.sidecar.kit.client import Client, Headers, Response, connect, request
-from tests.sidecar.kit.process import SidecarProcess, free_port, until
+from tests.sidecar.kit.process import SidecarProcess, until
 from tests.sidecar.kit.scripted import ScriptedModel
 from tests.sidecar.kit.wire import Truncated
 

@@ -9,9 +9,9 @@ from batcher_sidecar.config import SidecarConfig
 from batcher_sidecar.dataport import SidecarPort
 from batcher_sidecar.metrics import Metrics
 from batcher_sidecar.upstream import UpstreamPool
+from tests.ports import free_port
 from tests.sidecar.kit.answers import echo
 from tests.sidecar.kit.client import Client, connect
-from tests.sidecar.kit.process import free_port
 from tests.sidecar.kit.scripted import ScriptedModel
 from tests.sidecar.kit.tcp import let_the_loop_turn
 
