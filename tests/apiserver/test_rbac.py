@@ -241,5 +241,5 @@ def test_each_right_is_needed(installation: Installation, missing: Right) -> Non
     api = installation.api
     with without(api, roles(api), missing), trial(installation) as running:
         until(running.is_missed_after_a_change, "the right is missed")
-        # kopf lists anew after each watch that is refused, so what is there comes all the same, late.
+        # kopf lists anew after each watch that is refused, so what is there comes all the same.
         assert missing.verb == "watch" or not running.is_done()
