@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.peers.kit.callers import every_type, many, scenario, with_ids
+from tests.peers.kit.callers import OF_SEVERAL_TENSORS, every_type, many, scenario, with_ids
 from tests.peers.kit.messages import BINARY
 from tests.peers.kit.programs import START_S
 from tests.peers.kit.scenes import Scene, play
@@ -31,19 +31,8 @@ SCENARIOS: Final = (
     every_type("every datatype, binary", KNOWN, binary=KNOWN, parameters=BINARY),
     every_type("binary in, JSON out", IN_JSON, binary=IN_JSON),
     every_type("JSON in, binary out", IN_JSON, parameters=BINARY),
-    scenario("several inputs and outputs", "many", many, {}),
+    *OF_SEVERAL_TENSORS,
     scenario("a model that tells its shapes", "told", many, {}, {"binary": True}),
-    scenario("an optional input", "many", many, {}, {"biased": True}),
-    scenario("dynamic shapes", "many", many, {"length": 1}, {"length": 4}),
-    scenario(
-        "JSON and binary callers",
-        "many",
-        many,
-        {},
-        {"binary": True},
-        {"parameters": BINARY},
-        {"binary": True, "parameters": BINARY},
-    ),
     scenario(
         "requested outputs",
         "told",

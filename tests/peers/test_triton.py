@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.peers.kit.callers import every_type, many, numbers, scenario, typed, with_ids
+from tests.peers.kit.callers import (
+    OF_SEVERAL_TENSORS,
+    every_type,
+    many,
+    numbers,
+    scenario,
+    typed,
+    with_ids,
+)
 from tests.peers.kit.messages import BINARY
 from tests.peers.kit.programs import START_S
 from tests.peers.kit.scenes import Scene, play
@@ -35,18 +43,7 @@ SCENARIOS: Final = (
     every_type("some of them binary", DATATYPES, binary=DATATYPES[5:], parameters=BINARY),
     every_type("strings of dynamic number", ["BYTES"], dims=(2, 7)),
     every_type("no elements", ["FP32"], dims=(2, 0), parameters=BINARY, batched=False),
-    scenario("several inputs and outputs", "many", many, {}),
-    scenario("an optional input", "many", many, {}, {"biased": True}),
-    scenario("dynamic shapes", "many", many, {"length": 1}, {"length": 4}),
-    scenario(
-        "JSON and binary callers",
-        "many",
-        many,
-        {},
-        {"binary": True},
-        {"parameters": BINARY},
-        {"binary": True, "parameters": BINARY},
-    ),
+    *OF_SEVERAL_TENSORS,
     scenario(
         "requested outputs",
         "many",

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tests.peers.kit.messages import Message, Tensor, message, tensor
+from tests.peers.kit.messages import BINARY, Message, Tensor, message, tensor
 from tests.peers.kit.scenes import SIZES, Scenario
 from tests.peers.kit.side_by_side import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["crowd", "every_type", "many", "numbers", "scenario", "typed", "values"]
+__all__ = [
+    "OF_SEVERAL_TENSORS",
+    "crowd",
+    "every_type",
+    "many",
+    "numbers",
+    "scenario",
+    "typed",
+    "values",
+]
 
 _TEXTS: Final = ("", 'a,b]}"', "é\n\t\\", "\U0001f338", "[[", "plain", "\x00", "x" * 300)
 
@@ -125,3 +134,20 @@ def with_ids(model: str, make: Any) -> Scenario:
         return [make(rows, seed, request_id=given) for seed, (rows, given) in enumerate(asked)]
 
     return Scenario("ids", model, lambda: [make(ROWS // 2, 99)], lambda: [group()])
+
+
+OF_SEVERAL_TENSORS: Final = (
+    scenario("several inputs and outputs", "many", many, {}),
+    scenario("an optional input", "many", many, {}, {"biased": True}),
+    scenario("dynamic shapes", "many", many, {"length": 1}, {"length": 4}),
+    scenario(
+        "JSON and binary callers",
+        "many",
+        many,
+        {},
+        {"binary": True},
+        {"parameters": BINARY},
+        {"binary": True, "parameters": BINARY},
+    ),
+)
+"""What every server of both forms is asked."""
