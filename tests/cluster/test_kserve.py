@@ -1,6 +1,5 @@
 """InferenceServices of a cluster that has KServe's own controller; skipped where it is not."""
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -128,21 +127,12 @@ def test_the_sidecar_takes_over(
         sink = f"http://sink-predictor.{namespace}.svc.cluster.local/events"
 
         def noted() -> list[Any]:
-            found = events(cluster, namespace, sink)
+            found = caller.read(sink)
             return [e["data"]["instances"] for e in found if e["type"].endswith("request")]
 
         # What each client sent, not the batch.
         until(lambda: ROWS in noted() and ROWS[:1] in noted(), "both requests are logged", 30.0)
         assert [*ROWS, *ROWS[:1]] not in noted()
-
-
-def events(cluster: Cluster, namespace: str, url: str) -> list[Any]:
-    """What KServe's logger sent to the sink."""
-    program = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
-    found: list[Any] = json.loads(
-        cluster.execute(namespace, "caller", "python", "-c", program, url)
-    )
-    return found
 
 
 @pytest.mark.usefixtures("kserve")

@@ -13,6 +13,7 @@ from tests.cluster.kit.workloads import RESTRICTED
 __all__ = ["Answer", "Caller", "Load", "Report"]
 
 _END_S: Final = 60.0
+_READ: Final = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,11 @@ class Caller:
             within_s=90,
         )
         return [Answer(**each) for each in json.loads(out)]
+
+    def read(self, url: str) -> Any:
+        """What is at an address, as JSON."""
+        command = ("python", "-c", _READ, url)
+        return json.loads(self._cluster.execute(self._namespace, "caller", *command))
 
     def close(self) -> None:
         """End all callers."""

@@ -1,6 +1,5 @@
 """Settings of InferenceServices that change while their pods run."""
 
-import json
 from typing import Any, Final
 
 import pytest
@@ -15,15 +14,10 @@ from tests.cluster.kit.workloads import InferenceService
 PROPAGATION_S: Final = 150.0
 """A kubelet looks at a pod's ConfigMaps once a minute and a bit, and its cache may be as old."""
 
-READ: Final = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
 
-
-def config(cluster: Cluster, service: InferenceService) -> dict[str, Any]:
+def config(caller: Caller, service: InferenceService) -> dict[str, Any]:
     """What is in force in the sidecar of the only pod."""
-    url = f"http://{service.pod()['status']['podIP']}:9084/config"
-    shown: dict[str, Any] = json.loads(
-        cluster.execute(service.namespace, "caller", "python", "-c", READ, url)
-    )
+    shown: dict[str, Any] = caller.read(f"http://{service.pod()['status']['podIP']}:9084/config")
     return shown
 
 
@@ -38,18 +32,18 @@ def test_new_numbers_reach_running_pods(
         batcher={"maxBatchSize": 32, "maxLatency": 10},
     )
     tuned.start()
-    pod, since = tuned.pod()["metadata"]["name"], config(cluster, tuned)["since"]
+    pod, since = tuned.pod()["metadata"]["name"], config(caller, tuned)["since"]
     load = caller.load(tuned.url, callers=4)
     tuned.change({"batcher": {"maxBatchSize": 2, "maxLatency": 1500}})
     tuned.annotate(max_concurrency="2")
 
     def in_force() -> bool:
-        found = config(cluster, tuned)["settings"]
+        found = config(caller, tuned)["settings"]
         now = (found["max_batch_size"], found["max_latency_ms"], found["max_concurrency"])
         return now == (2, 1500, 2)
 
     until(in_force, "the new numbers are in force", PROPAGATION_S)
-    assert config(cluster, tuned)["since"] > since
+    assert config(caller, tuned)["since"] > since
     report = load.stop()
     report.check_all_right()
     assert tuned.pod()["metadata"]["name"] == pod
