@@ -67,6 +67,8 @@ class Batcher:
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Take an event at a time not before the last one; return what is to be done, in order."""
         out: list[Command] = []
+        if now_s >= self._wake_s and type(event) is Request:
+            self._tick(Tick(), now_s, out)  # it is late: large bodies may keep the loop busy long
         announced_s = self._wake_s
         self._handlers[type(event)](event, now_s, out)
         if self._wake_s < announced_s:

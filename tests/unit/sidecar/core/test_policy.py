@@ -73,6 +73,21 @@ def test_when_the_oldest_leaves_the_next_one_waits_its_own_window(begin: Begin) 
     play.expect("send b (latency)")
 
 
+def test_a_late_tick_makes_no_window_longer(begin: Begin) -> None:
+    """While the loop reads large bodies no timer runs, but requests go on arriving."""
+    play = begin(max_batch_size=8, max_latency_ms=1000)
+    play.arrive("a")
+    play.oversleep(0.5)
+    play.arrive("b")
+    play.oversleep(1.25)
+    play.arrive("c")
+    play.expect("send a b (latency)")
+    play.until(2)
+    play.expect()
+    play.until(2.25)
+    play.expect("send c (latency)")
+
+
 def test_what_remains_after_a_cut_waits_its_own_window(begin: Begin) -> None:
     play = begin(max_batch_size=4, max_latency_ms=5000, max_concurrency=1)
     play.arrive("a", 4)
