@@ -2,7 +2,8 @@
 
     echo '[{"instances": [...]}, ...]' | python ask.py --url URL --gap-ms 20
 
-The requests start one after the other, `--gap-ms` apart, without waiting for answers.
+The requests start one after the other, `--gap-ms` apart, without waiting for answers. A Service
+leads to a pod only some time after that is ready, so the first waits until a connection can be made.
 """
 
 from __future__ import annotations
@@ -11,13 +12,33 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+
+REACHABLE_WITHIN_S = 30.0
+
+
+async def wait_until_reachable(url: str) -> None:
+    """Wait until somebody takes connections at the address, for a while."""
+    address = urlsplit(url)
+    end_s = time.monotonic() + REACHABLE_WITHIN_S
+    while time.monotonic() < end_s:
+        try:
+            async with asyncio.timeout(5):
+                _, writer = await asyncio.open_connection(address.hostname, address.port or 80)
+        except OSError:  # TimeoutError among them
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
 
 
 async def ask(url: str, bodies: list[Any], gap_s: float) -> list[dict[str, Any]]:
     """The answers, in the order of the requests."""
+    await wait_until_reachable(url)
     # A connection to a Service that is new may be lost: better another one soon.
     timeout = aiohttp.ClientTimeout(total=60, sock_connect=5)
     async with aiohttp.ClientSession(timeout=timeout) as session:

@@ -52,6 +52,8 @@ class Answer:
 
     @property
     def json(self) -> Any:
+        """Its body. Fails the test if there is no answer."""
+        assert self.status, self.body
         return json.loads(self.body)
 
     @property
@@ -138,12 +140,12 @@ class Caller:
         return load
 
     def ask(self, url: str, *bodies: object, gap_ms: float = 20.0) -> list[Answer]:
-        """Send requests, `gap_ms` apart; their answers."""
+        """Send requests, `gap_ms` apart, once the address takes connections; their answers."""
         command = ["python", "/app/ask.py", "--url", url, "--gap-ms", str(gap_ms)]
         out = self._cluster.kubectl(
             *("exec", "-i", "-n", self._namespace, "caller", "--", *command),
             stdin=json.dumps(bodies),
-            within_s=90,
+            within_s=120,
         )
         return [Answer(**each) for each in json.loads(out)]
 
