@@ -3,7 +3,8 @@
     echo '[{"instances": [...]}, ...]' | python ask.py --url URL --gap-ms 20
 
 The requests start one after the other, `--gap-ms` apart, without waiting for answers. A Service
-leads to a pod only some time after that is ready, so the first waits until a connection can be made.
+leads to a pod only some time after that is ready, so the first one waits until a connection can
+be made.
 """
 
 from __future__ import annotations
