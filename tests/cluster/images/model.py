@@ -6,6 +6,9 @@
 whole process for good, as a deadlock would; SIGTERM then ends it at once. What is posted to
 `/events` can be read there, for KServe's logger. With `--linger-s 5` it serves on for so long after
 SIGTERM and closes each connection with its answer, so that it loses nothing without a sidecar.
+
+With `--predictor_host`, as KServe gives it, it is a transformer: it asks the predictor, which
+`X-Predictor-Pod` then names.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ import signal
 import time
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, ClientTimeout, web
 
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def make_app(delay_ms: float, ending: asyncio.Event) -> web.Application:
+def make_app(delay_ms: float, predictor_host: str, ending: asyncio.Event) -> web.Application:
     """The server."""
     pod = os.environ.get("HOSTNAME", "")
     events: list[dict[str, Any]] = []
@@ -37,6 +40,9 @@ def make_app(delay_ms: float, ending: asyncio.Event) -> web.Application:
         rows = json.loads(await request.read())["instances"]
         await asyncio.sleep(delay_ms / 1000)
         headers = {"X-Pod": pod, "X-Rows": str(len(rows))}
+        if predictor_host:
+            url = f"http://{predictor_host}{request.path}"
+            rows, headers["X-Predictor-Pod"] = await ask_predictor(url, rows)
         return web.json_response({"predictions": rows}, headers=headers)
 
     async def ready(request: web.Request) -> web.Response:
@@ -65,17 +71,26 @@ def make_app(delay_ms: float, ending: asyncio.Event) -> web.Application:
     return app
 
 
+async def ask_predictor(url: str, rows: list[Any]) -> tuple[list[Any], str]:
+    """The predictor's answer, and the pod that gave it."""
+    async with (
+        ClientSession(timeout=ClientTimeout(total=60), raise_for_status=True) as session,
+        session.post(url, json={"instances": rows}) as response,
+    ):
+        return (await response.json())["predictions"], response.headers["X-Pod"]
+
+
 def hang_for_good() -> None:
     """Block the event loop."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(3600)
 
 
-async def serve(port: int, delay_ms: float, linger_s: float) -> None:
+async def serve(port: int, delay_ms: float, linger_s: float, predictor_host: str) -> None:
     """Serve until SIGTERM, and so long after it."""
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    runner = web.AppRunner(make_app(delay_ms, ending), access_log=None)
+    runner = web.AppRunner(make_app(delay_ms, predictor_host, ending), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     await ending.wait()
@@ -89,8 +104,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--delay-ms", type=float, default=5.0, help="time a call takes")
     parser.add_argument("--linger-s", type=float, default=0.0, help="serve on after SIGTERM")
-    arguments, _ = parser.parse_known_args()  # KServe gives transformers more
-    asyncio.run(serve(arguments.port, arguments.delay_ms, arguments.linger_s))
+    parser.add_argument("--predictor_host", default="", help="whom a transformer asks")
+    given, _ = parser.parse_known_args()  # KServe gives transformers more
+    asyncio.run(serve(given.port, given.delay_ms, given.linger_s, given.predictor_host))
 
 
 if __name__ == "__main__":
