@@ -21,6 +21,7 @@ __all__ = ["faults", "warnings"]
 _OF_NO_DEPLOYMENT: Final = ("activeDeadlineSeconds", "ephemeralContainers")
 _ACCOUNTS: Final = ("serviceAccountName", "serviceAccount")
 _ADDRESS: Final = "STORAGE_URI"
+_SIDECAR: Final = "agent"
 _SERVICE_NAME: Final = "INFERENCE_SERVICE_NAME"
 _MODELS: Final = (*FRAMEWORKS, "model")
 _Container = tuple[str, Mapping[str, Any]]
@@ -90,13 +91,23 @@ def warnings(component: Mapping[str, Any], where: str) -> Iterator[str]:
         if any(entry.get("name") == _SERVICE_NAME for entry in objects(container.get("env"))):
             yield f"{path}.env[{_SERVICE_NAME}] has no effect: it is the InferenceService's name"
     if component.get("batcher") is not None:
-        ports = objects(_front(component).get("ports"))
-        name = ports[0].get("name") if ports else None
-        if isinstance(name, str) and is_http2_port(name):
-            yield (
-                f"{where}.batcher has no effect: the first port is named {name}, and HTTP/2 "
-                "is not batched"
-            )
+        for why in _obstacles(component):
+            yield f"{where}.batcher has no effect: {why}"
+
+
+def _obstacles(component: Mapping[str, Any]) -> Iterator[str]:
+    """Why pods get no sidecar, as far as one can tell without their runtime."""
+    ports = objects(_front(component).get("ports"))
+    name = ports[0].get("name") if ports else None
+    if isinstance(name, str) and is_http2_port(name):
+        yield f"the first port is named {name}, and HTTP/2 is not batched"
+    if component.get("hostNetwork"):
+        yield "on the host's network the sidecar's ports may be taken"
+    if component.get("resources"):
+        yield "the pod's own resources leave no room for a sidecar"
+    for _, container in _containers(component, ""):
+        if container.get("name") == _SIDECAR:
+            yield f"a container is named {_SIDECAR}, as the sidecar is to be"
 
 
 def _containers(component: Mapping[str, Any], where: str) -> list[_Container]:

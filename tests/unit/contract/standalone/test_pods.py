@@ -229,3 +229,22 @@ def test_the_name_of_the_service_is_told_to_containers_in_any_case() -> None:
             "InferenceService's name"
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"hostNetwork": True}, "on the host's network the sidecar's ports may be taken"),
+        (
+            {"resources": {"limits": {"cpu": "2"}}},
+            "the pod's own resources leave no room for a sidecar",
+        ),
+        (
+            {"containers": [{"name": "agent"}]},
+            "a container is named agent, as the sidecar is to be",
+        ),
+    ],
+)
+def test_pods_that_get_no_sidecar(given: Json, why: str) -> None:
+    assert warnings(batcher={}, **given) == (f"spec.predictor.batcher has no effect: {why}",)
+    assert warnings(**given) == ()
