@@ -102,7 +102,8 @@ def test_a_runtime_that_has_a_volume_where_the_model_comes() -> None:
     assert list(map(str, workload.faults)) == [
         (
             "spec.predictor has its model where the ClusterServingRuntime rt mounts the volume "
-            "data, at /mnt/models: mount the volume elsewhere in the runtime, or name another runtime"
+            "data, at /mnt/models: mount the volume elsewhere in the runtime, or name another "
+            "runtime"
         )
     ]
     assert made([service(model=MODEL), RUNTIME]).objects
