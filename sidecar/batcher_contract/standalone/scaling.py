@@ -58,7 +58,7 @@ def _metric_faults(component: Mapping[str, Any], where: str) -> Iterator[Fault]:
         yield Fault(f"{where}.scaleTarget", str(percent), "is less than 1", "give a percentage")
     kind = component.get("scaleMetricType")
     if kind not in (None, "Utilization"):
-        problem = "is not done: scaleTarget is a percentage of what pods request"
+        problem = "is not done, as scaleTarget is a percentage of what pods request"
         remedy = "give Utilization, or a target of another type in autoScaling.metrics"
         yield Fault(f"{where}.scaleMetricType", shown(kind), problem, remedy)
 

@@ -83,7 +83,7 @@ def test_what_is_no_target(name: str, target: Json, said: str) -> None:
 def test_another_type_of_scale_target_is_refused(kind: str) -> None:
     assert faults(model=MODEL, **RANGE, scaleTarget=50, scaleMetricType=kind) == [
         (
-            f'spec.predictor.scaleMetricType "{kind}" is not done: scaleTarget is a '
+            f'spec.predictor.scaleMetricType "{kind}" is not done, as scaleTarget is a '
             "percentage of what "
             "pods request: give Utilization, or a target of another type in autoScaling.metrics"
         )
