@@ -127,16 +127,14 @@ def _serving(component: Mapping[str, Any], where: str) -> list[_Container]:
     """The containers that get the model: its server, and a transformer beside it."""
     found = _containers(component, where)
     names = (MODEL_CONTAINER, TRANSFORMER_CONTAINER)
-    listed = objects(component.get("containers"))
-    named = any(each.get("name") == MODEL_CONTAINER for each in listed)
-    return [
+    serving = [
         (path, each)
         for path, each in found
-        if each.get("name") in names
-        or path.rpartition(".")[2] in _MODELS
-        # One that is alone is given the name.
-        or (len(found) == 1 and not named)
+        if each.get("name") in names or path.rpartition(".")[2] in _MODELS
     ]
+    # Where no other is the model server, the first is given its name.
+    servers = [each for _, each in serving if each.get("name") != TRANSFORMER_CONTAINER]
+    return serving if servers else [*found[:1], *serving]
 
 
 def _front(component: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -206,6 +206,16 @@ def test_what_is_alike_and_yet_right(predictor: Json) -> None:
     assert faults(**predictor) == []
 
 
+def test_the_first_container_of_a_transformer_serves_where_none_is_named_so() -> None:
+    env = [{"name": "STORAGE_URI", "value": "s3://b/m"}]
+    first = {"name": "mine", "env": env, "volumeMounts": [AT_MODEL]}
+    given = service(
+        predictor={"model": MODEL}, transformer={"containers": [first, {"name": "helper"}]}
+    )
+    (fault,) = judge(given).faults
+    assert fault.field == "spec.transformer.containers[0].volumeMounts[0].mountPath"
+
+
 @pytest.mark.parametrize("name", ["h2c", "grpc-web", "my-grpc", "x-h2c"])
 def test_a_port_for_http2_by_whatever_is_in_its_name(name: str) -> None:
     said = (
