@@ -24,6 +24,7 @@ __all__ = [
     "SERVICE_LABEL",
     "SETTINGS_FILE",
     "WEBHOOK_CONFIGURATION",
+    "is_http2_port",
 ]
 
 DATA_PORT: Final = 9081
@@ -112,3 +113,11 @@ HOP_BY_HOP_HEADERS: Final = frozenset(
 
 RFC 9110 section 7.6.1 and the older list of RFC 2616 section 13.5.1.
 """
+
+
+def is_http2_port(name: str) -> bool:
+    """Whether a port of that name is for HTTP/2.
+
+    As KServe reads it: by `grpc` or `h2c` anywhere in the name (`service_reconciler.go`).
+    """
+    return "grpc" in name or "h2c" in name

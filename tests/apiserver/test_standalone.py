@@ -124,6 +124,13 @@ def test_the_api_server_takes_what_is_given_and_what_is_made(case: str, admin: A
             'unknown field "spec.predictor.model.storageURI"',
         ),
         ({"nodeSelectors": {}}, 'unknown field "spec.predictor.nodeSelectors"'),
+        ({"serviceAccountName": "../../x/serviceaccounts/y"}, "spec.predictor.serviceAccountName"),
+        ({"serviceAccount": "S3"}, "spec.predictor.serviceAccount"),
+        ({"scaleMetricType": "Percent"}, "spec.predictor.scaleMetricType"),
+        (
+            {"autoScaling": {"metrics": [{"type": "Resource", "resources": {}}]}},
+            'unknown field "spec.predictor.autoScaling.metrics[0].resources"',
+        ),
     ],
 )
 def test_what_is_misspelt_or_out_of_bounds_is_refused(

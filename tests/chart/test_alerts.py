@@ -1,5 +1,6 @@
 """The alerts ask for metrics that the programs have."""
 
+import json
 import re
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -51,6 +52,14 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
         assert names and set(names) <= set(known), text
         for name, label, value in SELECTOR.findall(text):
             assert (label, value) in known[name], text
+
+
+def test_alerts_speak_of_kserve_only_where_it_is() -> None:
+    asked = CASES["pod monitor"]
+    rule = json.dumps(render({**asked, "mode": "standalone"}).one("PrometheusRule"))
+    assert "without batching" in rule
+    assert "KServe" not in rule
+    assert "KServe's own agent" in json.dumps(case("pod monitor").one("PrometheusRule"))
 
 
 def test_certificates_are_late_before_they_expire_and_after_their_renewal() -> None:

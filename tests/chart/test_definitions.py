@@ -1,9 +1,13 @@
 """The kinds that the chart defines where KServe is not, and the runtimes that come with them."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from batcher_contract.standalone import is_object_name
 from batcher_operator.default_runtimes import read_runtimes
 from tests.apiserver.kit import Manifest
 from tests.chart.pod_security import violations
@@ -36,6 +40,20 @@ def test_what_is_defined_stays_and_says_whose_it_is() -> None:
         assert meta["labels"]["app.kubernetes.io/name"] == "inference-batcher"
         assert meta["labels"]["team"] == "ml"
         assert "namespace" not in meta
+
+
+@pytest.mark.parametrize("component", ["predictor", "transformer"])
+@pytest.mark.parametrize("key", ["serviceAccount", "serviceAccountName"])
+def test_an_account_has_a_name_that_kubernetes_takes(component: str, key: str) -> None:
+    definitions = render(DEFINED, RELEASE).all("CustomResourceDefinition")
+    (found,) = (each for each in definitions if each["spec"]["names"]["kind"] == "InferenceService")
+    (version,) = found["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    schema = spec[component]["properties"][key]
+    for name in ("s3-sa", "a.b-c", "0", "x" * 253, "x" * 254, "../x", "A", "a/b", ".", "a..b"):
+        taken = re.search(schema["pattern"], name) and len(name) <= schema["maxLength"]
+        assert bool(taken) == is_object_name(name), name
+    assert re.search(schema["pattern"], "")
 
 
 def runtimes(values: Values) -> tuple[Manifest, ...]:

@@ -9,6 +9,8 @@ which of four things is to be done:
    a pod that has a container of this name.
 4. No agent yet and more is asked for: wait. The API server calls again after KServe's webhook.
 
+In standalone mode there is no KServe, and only the third is left, whatever else is asked for.
+
 Where KServe's agent, or no batching at all, serves better, the pod is left as it is. Nothing that
 is found here ever refuses a pod.
 """
@@ -27,7 +29,9 @@ from batcher_contract.names import (
     DATA_PORT,
     DATA_PORT_BEHIND_AGENT,
     SERVICE_LABEL,
+    is_http2_port,
 )
+from batcher_contract.settings import Mode
 from batcher_webhook import pods
 from batcher_webhook.settle import Resources, Settled, settle
 
@@ -44,7 +48,10 @@ SETTINGS_VOLUME: Final = "inference-batcher-settings"
 
 _DECISION: Final = FIELDS["decision"].annotation_key
 _LONGEST_TEXT: Final = 4096  # all annotations together may have 256 KiB
-_UNBATCHED_PORT_NAMES: Final = ("h2c", "grpc")
+_WITHOUT: Final[Mapping[Mode, str]] = {
+    "kserve": "KServe's own agent batches",
+    "standalone": "nothing batches",
+}
 
 
 class Action(Enum):
@@ -97,8 +104,11 @@ class Decision:
         return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
-def decide(pod: Mapping[str, Any], defaults: Resources) -> Decision:
-    """Decide about a pod; never raises, whatever the pod holds."""
+def decide(pod: Mapping[str, Any], defaults: Resources, mode: Mode = "kserve") -> Decision:
+    """Decide about a pod; never raises, whatever the pod holds.
+
+    `mode` tells whether KServe's own webhook may have been here, or may be called yet.
+    """
     if not pods.is_well_formed(pod):
         return _ignore("Malformed", "this is no pod that Kubernetes could have sent")
     meta = pod["metadata"]
@@ -109,17 +119,18 @@ def decide(pod: Mapping[str, Any], defaults: Resources) -> Decision:
         return _ignore("NotOfKServe", f"it has no label {SERVICE_LABEL}")
     if any(pods.is_ours(container) for container in pods.restartable(pod)):
         return _ignore("Injected", "it has its sidecar already")
-    agent = pods.container(pod, pods.AGENT)
-    action = _action(annotations, agent)
+    # Without KServe a container of that name is just another one.
+    agent = pods.container(pod, pods.AGENT) if mode == "kserve" else None
+    action = _action(annotations, agent) if mode == "kserve" else Action.ADD
     existing = agent.get("resources") if agent and action is Action.REPLACE else None
     settled = settle(_section(annotations), _without_ours(annotations), defaults, existing)
     port = _agent_component_port(agent) or pods.component_port(pod)
     obstacle = (
-        _opt_out(settled)
+        _opt_out(settled, mode)
         or _foreign(agent)
         or _unbatchable(pod)
         or _taken(pod, action)
-        or _too_early(pod, action)
+        or _too_early(pod, action, mode)
     )
     if obstacle is not None:
         return obstacle
@@ -144,11 +155,11 @@ def _action(annotations: Mapping[str, str], agent: Mapping[str, Any] | None) -> 
     return Action.LEAVE if more else Action.ADD
 
 
-def _opt_out(settled: Settled) -> Decision | None:
+def _opt_out(settled: Settled, mode: Mode) -> Decision | None:
     if settled.options.inject:
         return None
     key = FIELDS["inject"].annotation_key
-    return _leave("OptedOut", f"{key} is false, so KServe's own agent batches")
+    return _leave("OptedOut", f"{key} is false, so {_WITHOUT[mode]}")
 
 
 def _foreign(agent: Mapping[str, Any] | None) -> Decision | None:
@@ -178,7 +189,7 @@ def _unbatchable(pod: Mapping[str, Any]) -> Decision | None:
     if component is None and pods.container(pod, pods.WORKER) is not None:
         return _leave("Worker", "a worker of a multi-node service gets no requests of its own")
     name = pods.first_port(component or {}).get("name") or ""
-    if name.startswith(_UNBATCHED_PORT_NAMES):
+    if is_http2_port(name):
         return _leave(
             "UnbatchedProtocol",
             f'its first port is named "{name}", and HTTP/2 is not batched by the sidecar yet',
@@ -210,14 +221,14 @@ def _taken(pod: Mapping[str, Any], action: Action) -> Decision | None:
     return None
 
 
-def _too_early(pod: Mapping[str, Any], action: Action) -> Decision | None:
+def _too_early(pod: Mapping[str, Any], action: Action, mode: Mode) -> Decision | None:
     if action is Action.LEAVE:
         return _leave("Waiting", "KServe adds its agent, which also logs or pulls models, first")
     if pod["spec"].get("resources"):
         # A container more could exceed them, and the API server would refuse the pod.
-        if action is Action.ADD:
+        if action is Action.ADD and mode == "kserve":
             return _leave("Waiting", "KServe adds its agent within the pod's own resources first")
-        if action is Action.BEHIND:
+        if action is not Action.REPLACE:
             return _leave("PodResources", "the pod's own resources leave no room for a sidecar")
     return None
 

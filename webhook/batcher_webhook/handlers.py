@@ -96,7 +96,7 @@ class _Reviews:
     def _mutate(self, review: Review) -> Mapping[str, Any]:
         if review.operation != "CREATE" or review.subresource:
             return allow(review.uid)
-        decision = decide(review.new, self._sidecar.resources)
+        decision = decide(review.new, self._sidecar.resources, self._mode)
         self._metrics.pod(decision.reason)
         if decision.action is Action.IGNORE:
             return allow(review.uid)

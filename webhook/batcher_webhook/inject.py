@@ -145,8 +145,7 @@ def _readiness_probe(pod: pods.Json, port: int) -> pods.Json:
     agent = pods.container(pod, pods.AGENT) or {}
     probe: pods.Json = copy.deepcopy(agent.get("readinessProbe") or {})
     if not isinstance(probe.get("httpGet"), dict):
-        source = pods.container(pod, pods.MODEL_CONTAINERS[0]) or pod["spec"]["containers"][0]
-        own = (source.get("readinessProbe") or {}).get("httpGet")
+        own = (pods.serving(pod).get("readinessProbe") or {}).get("httpGet")
         path = own.get("path") if isinstance(own, dict) else None
         probe = {
             "httpGet": {

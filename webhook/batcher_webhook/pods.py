@@ -24,6 +24,7 @@ __all__ = [
     "is_well_formed",
     "probe_text",
     "restartable",
+    "serving",
 ]
 
 Json = dict[str, Any]
@@ -94,6 +95,12 @@ def component_of(pod: Mapping[str, Any]) -> Json | None:
     return next((c for c in found if c is not None), None)
 
 
+def serving(pod: Mapping[str, Any]) -> Json:
+    """The container that requests are for, or the first one where none has its name."""
+    first: Json = pod["spec"]["containers"][0]
+    return component_of(pod) or first
+
+
 def first_port(candidate: Mapping[str, Any]) -> Json:
     """A container's first port, which is the one that KServe takes; empty where it has none."""
     ports: list[Json] = candidate.get("ports") or [{}]
@@ -111,7 +118,7 @@ def probe_text(pod: Mapping[str, Any]) -> str | None:
 
     KServe leaves exec and gRPC probes out; the sidecar knows what to do with them.
     """
-    source = container(pod, MODEL_CONTAINERS[0]) or pod["spec"]["containers"][0]
+    source = serving(pod)
     probe = source.get("readinessProbe")
     if not isinstance(probe, dict):
         return None

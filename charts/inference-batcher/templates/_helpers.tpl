@@ -182,3 +182,8 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "inference-b
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* How pods start that get no sidecar, for sentences. */ -}}
+{{- define "inference-batcher.withoutSidecar" -}}
+{{ if eq .Values.mode "kserve" }}with KServe's own agent{{ else }}without batching{{ end }}
+{{- end -}}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from batcher_contract.standalone import is_object_name
 from batcher_operator.standalone.looks import Json, mapping, objects, text, texts
 
 __all__ = ["Account", "Credentials", "Secret", "credentials_of", "read_account", "read_secret"]
@@ -72,6 +73,9 @@ class Account:
     secrets: tuple[str, ...]
     """Names of the Secrets that it lists."""
 
+    no_names: tuple[str, ...] = ()
+    """What it lists that is the name of no Secret, and must not be looked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
@@ -98,11 +102,14 @@ class Credentials:
 def read_account(raw: Mapping[str, Any]) -> Account:
     """A ServiceAccount as the API server sent it."""
     meta = mapping(raw.get("metadata"))
-    names = (text(each.get("name")) for each in objects(raw.get("secrets")))
+    listed = (text(each.get("name")) for each in objects(raw.get("secrets")))
+    # The API server takes any text there, paths that lead out of the namespace included.
+    names = dict.fromkeys(filter(None, listed))
     return Account(
         name=text(meta.get("name")),
         annotations=_of_storage(meta),
-        secrets=tuple(dict.fromkeys(filter(None, names))),
+        secrets=tuple(name for name in names if is_object_name(name)),
+        no_names=tuple(name for name in names if not is_object_name(name)),
     )
 
 

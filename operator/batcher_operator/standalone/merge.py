@@ -4,6 +4,10 @@ That is Kubernetes' strategic merge patch (`k8s.io/apimachinery/pkg/util/strateg
 merge keys of `k8s.io/api/core/v1`, but for arguments, which add up. Where the patch would leave two
 kinds of one thing, which the API server refuses, the user's stays: a probe's handler, the source of
 an environment variable, that of a volume.
+
+The order of items counts, as requests are for the first port: the user's come in their order,
+before those of the runtime alone, but for what the runtime has before an item that is in both
+(`mergeSortedSlice` there).
 """
 
 from collections.abc import Mapping
@@ -79,16 +83,22 @@ def _merged(base: Json, over: Json, keys: Mapping[str, str], *, whole_items: boo
 
 
 def _merged_list(base: list[Any], over: list[Any], key: str, whole_items: bool) -> list[Any]:
-    result = list(objects(base))
-    for item in objects(over):
-        index = next((i for i, each in enumerate(result) if _same(each, item, key)), None)
-        if index is None:
+    known, users = objects(base), objects(over)
+    alone = [
+        (place, item)
+        for place, item in enumerate(known)
+        if not any(_same(item, each, key) for each in users)
+    ]
+    result: list[Any] = []
+    for item in users:
+        place = next((i for i, each in enumerate(known) if _same(each, item, key)), -1)
+        while alone and alone[0][0] < place:
+            result.append(alone.pop(0)[1])
+        if place < 0 or whole_items or {"value", "valueFrom"} & item.keys():
             result.append(item)
-        elif whole_items or {"value", "valueFrom"} & item.keys():
-            result[index] = item
         else:
-            result[index] = _merged(result[index], item, {})
-    return result
+            result.append(_merged(known[place], item, {}))
+    return [*result, *(item for _, item in alone)]
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:

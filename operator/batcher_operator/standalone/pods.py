@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from batcher_contract import Fault, SettingsError
 from batcher_contract.names import COMPONENT_PORT
 from batcher_contract.quantities import parse_quantity
-from batcher_contract.standalone import MODEL_CONTAINER
+from batcher_contract.standalone import MODEL_CONTAINER, TRANSFORMER_CONTAINER
 from batcher_operator.standalone.frameworks import model_of
 from batcher_operator.standalone.looks import (
     Json,
@@ -29,8 +30,7 @@ from batcher_operator.standalone.storage import address_of
 
 __all__ = ["Parts", "predictor_parts", "transformer_parts"]
 
-_TRANSFORMER: Final = "transformer-container"
-_SERVING: Final = (MODEL_CONTAINER, _TRANSFORMER)
+_SERVING: Final = (MODEL_CONTAINER, TRANSFORMER_CONTAINER)
 _NAME_ENV: Final = "INFERENCE_SERVICE_NAME"
 _RESOURCES: Final = {"cpu": "1", "memory": "2Gi"}
 """Requests and limits of containers of the user's own (KServe's `inferenceservice-config`)."""
@@ -107,7 +107,7 @@ class Parts:
 def predictor_parts(
     predictor: Mapping[str, Any], metadata: Metadata, runtimes: Iterable[Runtime]
 ) -> Parts:
-    """The pods of `spec.predictor`; raises SettingsError where no runtime fits."""
+    """The pods of `spec.predictor`; raises SettingsError where its runtime does not fit."""
     found = model_of(predictor)
     if found is None:
         return _own_parts(predictor, metadata.name)
@@ -183,13 +183,19 @@ def _runtime_containers(
     limits = mapping(server.get("resources")).get("limits")
     server["image"] = with_tag(text(server.get("image")), model, runtime, limits)
     containers = [server]
-    beside = named(runtimes, _TRANSFORMER), named(users, _TRANSFORMER)
+    beside = named(runtimes, TRANSFORMER_CONTAINER), named(users, TRANSFORMER_CONTAINER)
     if any(beside):
         transformer = merged_container(beside[0] or {}, beside[1] or {})
-        where = f"{where}, container {_TRANSFORMER}:"
+        where = f"{where}, container {TRANSFORMER_CONTAINER}:"
         containers.append(filled(transformer, metadata, where))
-    others = (each for each in (*runtimes, *users) if each.get("name") not in _SERVING)
-    return [*containers, *map(plain, others)]
+    others = [each for each in runtimes if each.get("name") not in _SERVING]
+    own_others = [each for each in users if each.get("name") not in _SERVING]
+    for each in own_others:
+        if named(others, text(each.get("name"))) is not None:
+            problem = f"is the name of a container of the {runtime.kind} {runtime.name}"
+            fault = Fault("spec.predictor.containers", each["name"], problem, "give yours another")
+            raise SettingsError([fault])
+    return [*containers, *map(plain, (*others, *own_others))]
 
 
 def _pod_fields(component: Mapping[str, Any]) -> Json:

@@ -8,14 +8,13 @@ front, pod by pod.
 from collections.abc import Iterator
 from typing import Any, Final
 
-from batcher_contract.names import COMPONENT_PORT, INFERENCE_PORT_NAME
-from batcher_contract.standalone import MODEL_CONTAINER
+from batcher_contract.names import COMPONENT_PORT, INFERENCE_PORT_NAME, is_http2_port
+from batcher_contract.standalone import MODEL_CONTAINER, TRANSFORMER_CONTAINER
 from batcher_operator.standalone.looks import Json, mapping, named, objects, text, whole
 
 __all__ = ["serve_by_name"]
 
 _SERVICE_PORT: Final = 80
-_TRANSFORMER: Final = "transformer-container"
 _PROBES: Final = ("readinessProbe", "livenessProbe", "startupProbe")
 _HTTP2: Final = "kubernetes.io/h2c"
 
@@ -28,18 +27,18 @@ def serve_by_name(pod: Json, service_name: str) -> list[Json]:
     name, and so stays the model server's.
     """
     containers = objects(pod.get("containers"))
-    front = named(containers, _TRANSFORMER) or named(containers, MODEL_CONTAINER)
+    front = named(containers, TRANSFORMER_CONTAINER) or named(containers, MODEL_CONTAINER)
     if front is None:
         return []
     for container in containers:
-        if container.get("name") in (_TRANSFORMER, MODEL_CONTAINER):
+        if container.get("name") in (TRANSFORMER_CONTAINER, MODEL_CONTAINER):
             _default_probe(container)
     ports = [{"protocol": "TCP", **port} for port in objects(front.get("ports"))]
     front["ports"] = ports or [{"containerPort": COMPONENT_PORT, "protocol": "TCP"}]
     first = front["ports"][0]
     name = text(first.get("name"))
     target = INFERENCE_PORT_NAME
-    if _is_http2(name):
+    if is_http2_port(name):
         target = name
     else:
         _number_probes(front, {name, INFERENCE_PORT_NAME} - {""}, first.get("containerPort"))
@@ -50,7 +49,7 @@ def serve_by_name(pod: Json, service_name: str) -> list[Json]:
         "targetPort": target,
         "protocol": first["protocol"],
     }
-    if _is_http2(name):
+    if is_http2_port(name):
         served["appProtocol"] = _HTTP2
     return [served, *_others(ports[1:], {served["name"]})]
 
@@ -67,7 +66,7 @@ def _others(ports: list[Json], names: set[str]) -> Iterator[Json]:
         name = given if given and given not in names else f"port-{number}"
         names.add(name)
         other: Json = {"name": name, "port": number, "targetPort": number, "protocol": protocol}
-        if _is_http2(given):
+        if is_http2_port(given):
             other["appProtocol"] = _HTTP2
         yield other
 
@@ -94,7 +93,3 @@ def _number_probes(container: Json, names: set[str], number: Any) -> None:
         for handler in (action.get("httpGet"), action.get("tcpSocket")):
             if isinstance(handler, dict) and text(handler.get("port")) in names:
                 handler["port"] = number
-
-
-def _is_http2(name: str) -> bool:
-    return "grpc" in name or "h2c" in name

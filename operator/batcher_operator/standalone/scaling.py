@@ -3,25 +3,35 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from batcher_contract.standalone import SCALER_CLASS, SCALING_FIELDS
 from batcher_operator.standalone.looks import Json, mapping, objects, plain, text, whole
 
-__all__ = ["autoscaler_spec", "fixed_replicas", "replicas_to_hand_over"]
+__all__ = [
+    "autoscaler_spec",
+    "fixed_replicas",
+    "idle_beside_another",
+    "replicas_to_hand_over",
+]
 
-_CLASS: Final = "serving.kserve.io/autoscalerClass"
 _CPU_PERCENT: Final = 80
 
 
 def autoscaler_spec(
-    component: Mapping[str, Any], annotations: Mapping[str, str], name: str
+    component: Mapping[str, Any],
+    annotations: Mapping[str, str],
+    name: str,
+    *,
+    autoscaled: bool = False,
 ) -> Json | None:
     """The spec of the component's HorizontalPodAutoscaler (autoscaling/v2), or None without one.
 
     There is one where `maxReplicas` leaves it a choice, and the InferenceService's annotations do
     not ask for none or for another's. KServe makes one in any case, which then needs metrics to do
-    nothing.
+    nothing. Nor is there one where `autoscaled` tells of one of the user's own: Kubernetes lets
+    neither of two scale a Deployment.
     """
     least, most = _least(component), whole(component.get("maxReplicas")) or 0
-    if annotations.get(_CLASS, "hpa") != "hpa" or most <= least:
+    if autoscaled or annotations.get(SCALER_CLASS, "hpa") != "hpa" or most <= least:
         return None
     spec: Json = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
@@ -40,13 +50,25 @@ def fixed_replicas(
 ) -> int | None:
     """The Deployment's `replicas`, or None where they are somebody else's to set.
 
-    `autoscaled` tells that an autoscaler of the user's own is there.
+    Without a word about them it is one, as KServe's autoscaler has it. `autoscaled` tells that an
+    autoscaler of the user's own is there.
     """
-    scaler = annotations.get(_CLASS, "hpa")
+    scaler = annotations.get(SCALER_CLASS, "hpa")
     if autoscaled or scaler == "external" or autoscaler_spec(component, annotations, ""):
         return None
-    given = (whole(component.get("minReplicas")), whole(component.get("maxReplicas")))
-    return _least(component) if any(each is not None for each in given) else None
+    if scaler == "none" and whole(component.get("minReplicas")) is None:
+        return None
+    return _least(component)
+
+
+def idle_beside_another(name: str, component: Mapping[str, Any], called: str) -> Iterator[str]:
+    """What is without effect beside an autoscaler of the user's own."""
+    for key in SCALING_FIELDS:
+        if component.get(key) not in (None, {}):
+            yield (
+                f"spec.{name}.{key} has no effect: a HorizontalPodAutoscaler that is not ours "
+                f"scales the Deployment {called}"
+            )
 
 
 def replicas_to_hand_over(deployment: Mapping[str, Any], manager: str) -> Json | None:

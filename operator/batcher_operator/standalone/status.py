@@ -17,6 +17,14 @@ __all__ = ["Observed", "components_in", "is_rolled_out", "is_up", "status_of"]
 
 _READY: Final = {"predictor": "PredictorReady", "transformer": "TransformerReady"}
 _DOMAIN: Final = "cluster.local"
+_TARGETS: Final = {
+    "UpToDate": "Loaded",
+    "InProgress": "Pending",
+    "BlockedByFailedLoad": "FailedToLoad",
+    "InvalidSpec": "FailedToLoad",
+}
+"""The state of the model that is asked for, by how far it has come."""
+
 _Word = Literal["True", "False", "Unknown"]
 
 
@@ -193,6 +201,23 @@ def _conditions(states: Mapping[str, _State], before: Mapping[str, Any], now: st
 
 
 def _model_status(
+    states: Mapping[str, _State], workload: Workload, observed: Observed, name: str
+) -> Json:
+    """As in KServe, which counts the pods that are ready, and none that failed."""
+    found = _transition(states, workload, observed, name)
+    deployment = mapping(observed.deployments.get(name))
+    ready = whole(mapping(deployment.get("status")).get("readyReplicas")) or 0
+    return {
+        **found,
+        "states": {
+            "activeModelState": "Loaded" if ready else "",
+            "targetModelState": _TARGETS[found["transitionStatus"]],
+        },
+        "copies": {"failedCopies": 0, "totalCopies": ready},
+    }
+
+
+def _transition(
     states: Mapping[str, _State], workload: Workload, observed: Observed, name: str
 ) -> Json:
     state = states[_READY["predictor"]]

@@ -4,19 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from batcher_contract.standalone import MODEL_CONTAINER, scheme_of
+from batcher_contract.standalone import (
+    MODEL_CONTAINER,
+    MODEL_PATH,
+    MODEL_VOLUMES,
+    TRANSFORMER_CONTAINER,
+    scheme_of,
+)
 from batcher_operator.standalone.credentials import Credentials
 from batcher_operator.standalone.looks import Json, mapping, named, objects, plain, set_env, text
 
-__all__ = ["MODEL_PATH", "Initializer", "address_of", "with_model"]
-
-MODEL_PATH: Final = "/mnt/models"
-"""Where KServe's model servers look for their model."""
+__all__ = ["Initializer", "address_of", "occupied_by", "with_model"]
 
 _CONTAINER: Final = "storage-initializer"
-_FETCHED: Final = "kserve-provision-location"
-_CLAIMED: Final = "kserve-pvc-source"
-_MOUNTED_BY: Final = (MODEL_CONTAINER, "transformer-container")
+_FETCHED, _CLAIMED = MODEL_VOLUMES
+_MOUNTED_BY: Final = (MODEL_CONTAINER, TRANSFORMER_CONTAINER)
 _ADDRESS: Final = "STORAGE_URI"
 _HUGGING_FACE: Final = {
     "HF_HUB_ENABLE_HF_TRANSFER": "1",
@@ -44,6 +46,16 @@ class Initializer:
 def address_of(container: Mapping[str, Any]) -> str:
     """Where a container of the user's own has its model: the value of its variable STORAGE_URI."""
     return text((named(container.get("env"), _ADDRESS) or {}).get("value"))
+
+
+def occupied_by(container: Mapping[str, Any]) -> str:
+    """The volume that a container mounts where its model comes; empty where there is none."""
+    if container.get("name") in _MOUNTED_BY:
+        for mount in objects(container.get("volumeMounts")):
+            at, volume = text(mount.get("mountPath")), text(mount.get("name"))
+            if at.rstrip("/") == MODEL_PATH and volume not in MODEL_VOLUMES:
+                return volume
+    return ""
 
 
 def with_model(

@@ -16,17 +16,22 @@ from batcher_contract.names import (
     SERVICE_LABEL,
     SETTINGS_FILE,
 )
-from batcher_contract.standalone import COMPONENTS, judge, scheme_of
+from batcher_contract.standalone import COMPONENTS, MODEL_PATH, is_object_name, judge, scheme_of
 from batcher_operator.standalone.batching import Origins, read_batching, template_annotations
 from batcher_operator.standalone.credentials import Account, Credentials, Secret, credentials_of
 from batcher_operator.standalone.frameworks import model_of
-from batcher_operator.standalone.looks import Json, mapping, plain, text, texts
+from batcher_operator.standalone.looks import Json, mapping, objects, text, texts
 from batcher_operator.standalone.placeholders import Metadata
 from batcher_operator.standalone.pods import Parts, predictor_parts, transformer_parts
 from batcher_operator.standalone.ports import serve_by_name
+from batcher_operator.standalone.rollout import rollout_strategy
 from batcher_operator.standalone.runtimes import Runtime
-from batcher_operator.standalone.scaling import autoscaler_spec, fixed_replicas
-from batcher_operator.standalone.storage import Initializer, with_model
+from batcher_operator.standalone.scaling import (
+    autoscaler_spec,
+    fixed_replicas,
+    idle_beside_another,
+)
+from batcher_operator.standalone.storage import Initializer, occupied_by, with_model
 
 __all__ = [
     "MANAGED_BY",
@@ -55,13 +60,16 @@ _NOT_COPIED: Final = (
     _SOURCE,
     _MODEL_FORMAT,
 )
-_NOT_COPIED_FROM: Final = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "meta.helm.sh/")
-"""Prefixes of what tools note about the InferenceService itself."""
+_NOT_COPIED_FROM: Final = (
+    "internal.serving.kserve.io/",
+    "kubectl.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "meta.helm.sh/",
+)
+"""Prefixes of what KServe would write on pods itself, and of what tools note about the
+InferenceService."""
 
 _CONFIG_MAP: Final = FIELDS["settings_config_map"].annotation_key
-_ROLLING: Final = "RollingUpdate"
-_PACE: Final = {"maxSurge": "25%", "maxUnavailable": "25%"}
-"""Kubernetes' own defaults. They are written so that they go when another type is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +147,12 @@ def settings_name(service: str, component: str) -> str:
 
 
 def account_of(component: Mapping[str, Any]) -> str:
-    """The name of the ServiceAccount that a component's pods run as."""
-    names = (component.get("serviceAccountName"), component.get("serviceAccount"))
-    return next((text(name) for name in names if text(name)), "default")
+    """The name of the ServiceAccount that a component's pods run as.
+
+    What could be no name is passed over: such a component is not run.
+    """
+    given = (text(component.get(key)) for key in ("serviceAccountName", "serviceAccount"))
+    return next((name for name in given if name and is_object_name(name)), "default")
 
 
 def workload_of(service: Mapping[str, Any], found: Found, platform: Platform) -> Workload:
@@ -164,6 +175,7 @@ class _Maker:
         self._labels = _kept(texts(self._meta.get("labels")))
         self._annotations = texts(self._meta.get("annotations"))
         self._batching_faults: list[Fault] = []
+        self._warnings: list[str] = []
         self._runtime: Runtime | None = None
 
     def make(self) -> Workload:
@@ -192,7 +204,7 @@ class _Maker:
             unwanted=tuple(unwanted),
             faults=tuple(dict.fromkeys(faults)),
             batching_faults=tuple(self._batching_faults),
-            warnings=judgement.warnings,
+            warnings=tuple(dict.fromkeys([*judgement.warnings, *self._warnings])),
             runtime=self._runtime,
             stopped=stopped,
         )
@@ -237,17 +249,18 @@ class _Maker:
         template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": parts.spec}
         deployment: Json = {
             "selector": {"matchLabels": selector},
-            "strategy": _strategy(component),
+            "strategy": rollout_strategy(component),
             "template": template,
         }
-        replicas = fixed_replicas(
-            component, self._annotations, autoscaled=called in self._found.autoscaled
-        )
+        autoscaled = called in self._found.autoscaled
+        if autoscaled:
+            self._warnings += idle_beside_another(name, component, called)
+        replicas = fixed_replicas(component, self._annotations, autoscaled=autoscaled)
         if replicas is not None:
             deployment["replicas"] = replicas
         spec = {"spec": deployment}
         yield self._object("apps/v1", "Deployment", called, labels, annotations, spec)
-        scaling = autoscaler_spec(component, self._annotations, called)
+        scaling = autoscaler_spec(component, self._annotations, called, autoscaled=autoscaled)
         if scaling is not None:
             kind = ("autoscaling/v2", "HorizontalPodAutoscaler")
             yield self._object(*kind, called, labels, annotations, {"spec": scaling})
@@ -292,6 +305,7 @@ class _Maker:
             credentials = self._credentials(name, component)
         # As KServe notes it; `kubectl describe pod` shows it.
         annotations[_SOURCE] = uri
+        _refuse_mounts(name, parts)
         read_only = annotations.get(_READ_ONLY, "true") != "false"
         initializer = self._platform.initializer
         with_model(parts.spec, uri, credentials, initializer, read_only=read_only)
@@ -302,9 +316,13 @@ class _Maker:
         if account is None:
             # Its pods are refused until it is there, and the Deployment tells.
             return Credentials()
+        path = f"spec.{name}.serviceAccountName"
+        if account.no_names:
+            problem = f"lists what are no names of Secrets ({', '.join(account.no_names)})"
+            remedy = "take them off the ServiceAccount"
+            raise SettingsError([Fault(path, account.name, problem, remedy)])
         missing = [each for each in account.secrets if each not in self._found.secrets]
         if missing:
-            path = f"spec.{name}.serviceAccountName"
             problem = f"lists Secrets that are not there ({', '.join(missing)})"
             remedy = "create them, or take them off the ServiceAccount"
             raise SettingsError([Fault(path, account.name, problem, remedy)])
@@ -354,11 +372,15 @@ class _Maker:
                 yield each
 
 
-def _strategy(component: Mapping[str, Any]) -> Json:
-    given = plain(mapping(component.get("deploymentStrategy")))
-    if given.get("type", _ROLLING) != _ROLLING:
-        return {"type": given["type"]}
-    return {"type": _ROLLING, "rollingUpdate": {**_PACE, **mapping(given.get("rollingUpdate"))}}
+def _refuse_mounts(name: str, parts: Parts) -> None:
+    """Raise SettingsError where a runtime has a volume of its own where the model comes."""
+    for container in objects(parts.spec.get("containers")):
+        at = occupied_by(container)
+        if at and parts.runtime is not None:
+            runtime = f"{parts.runtime.kind} {parts.runtime.name}"
+            problem = f"has its model where the {runtime} mounts the volume {at}, at {MODEL_PATH}"
+            remedy = "mount the volume elsewhere in the runtime, or name another runtime"
+            raise SettingsError([Fault(f"spec.{name}", None, problem, remedy)])
 
 
 def _kept(entries: Mapping[str, str]) -> dict[str, str]:

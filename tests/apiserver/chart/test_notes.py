@@ -57,8 +57,9 @@ def test_the_notes_name_what_is_there(server: ApiServer, helm: Helm, admin: Api)
         admin.delete(kind, "noted", "default")
 
 
-def warnings(helm: Helm, case: str) -> str:
-    notes = helm("install", "--dry-run=server", values=CASES[case]).partition("NOTES:")[2]
+def warnings(helm: Helm, case: str, mode: str = "kserve") -> str:
+    values = {**CASES[case], "mode": mode}
+    notes = helm("install", "--dry-run=server", values=values).partition("NOTES:")[2]
     return notes.partition("WARNING: ")[2]
 
 
@@ -66,7 +67,13 @@ def test_the_notes_warn_of_values_that_need_more(helm: Helm) -> None:
     assert warnings(helm, "pod monitor") == ""
     assert warnings(helm, "annotations").startswith("the NetworkPolicy lets nobody read")
     assert warnings(helm, "host network").startswith("pods on the host's network need")
-    assert warnings(helm, "placed").startswith("webhook.failurePolicy.pods is Fail")
+    for mode, words in (
+        ("kserve", "start with KServe's own agent."),
+        ("standalone", "start without batching."),
+    ):
+        warning = warnings(helm, "placed", mode)
+        assert warning.startswith("webhook.failurePolicy.pods is Fail")
+        assert warning.rstrip().endswith(words)
 
 
 def test_the_notes_warn_where_kserve_is_missing(helm: Helm, admin: Api) -> None:
@@ -79,6 +86,9 @@ def test_the_notes_warn_where_kserve_is_missing(helm: Helm, admin: Api) -> None:
 
     serve(False)
     try:
-        assert warnings(helm, "defaults").startswith("this cluster does not know InferenceServices")
+        for mode in ("kserve", "standalone"):
+            warning = warnings(helm, "defaults", mode)
+            assert warning.startswith("this cluster does not know InferenceServices")
+            assert ("Install KServe" in warning) is (mode == "kserve")
     finally:
         serve(True)

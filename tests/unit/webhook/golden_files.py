@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import yaml
 
+from batcher_contract.settings import Mode
 from batcher_webhook.decide import Decision, decide
 from batcher_webhook.inject import Sidecar, inject
 
@@ -37,8 +38,10 @@ def dump(pod: Pod) -> str:
     return text
 
 
-def applied(pod: Pod, sidecar: Sidecar = SIDECAR) -> tuple[Decision, Pod]:
-    decision = decide(pod, sidecar.resources)
+def applied(
+    pod: Pod, sidecar: Sidecar = SIDECAR, mode: Mode = "kserve"
+) -> tuple[Decision, Pod]:
+    decision = decide(pod, sidecar.resources, mode)
     return decision, inject(pod, decision, sidecar)
 
 

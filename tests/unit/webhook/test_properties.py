@@ -3,7 +3,7 @@
 import copy
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import jsonpatch
 from hypothesis import given
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from batcher_contract import FIELDS, BatcherSettings, SettingsError, parse_flags, split_arguments
 from batcher_contract.quantities import parse_quantity
-from batcher_webhook.decide import decide
+from batcher_contract.settings import Mode
+from batcher_webhook.decide import Action, decide
 from batcher_webhook.inject import Sidecar
 from batcher_webhook.patch import difference
 from batcher_webhook.pods import is_ours
@@ -32,6 +33,7 @@ JUNK = st.one_of(
     st.just([{"name": "agent"}]),
 )
 OUR_KEYS = [field.annotation_key for field in FIELDS.values() if field.annotation is not None]
+MODES = st.sampled_from(get_args(Mode))
 KSERVE_KEYS = [
     "internal.serving.kserve.io/batcher-max-batchsize",
     "internal.serving.kserve.io/batcher-max-latency",
@@ -89,10 +91,19 @@ def test_no_pod_is_too_strange(pod: Pod) -> None:
     assert as_json(applied(after)[1]) == as_json(after)
 
 
-@given(JUNK)
-def test_what_is_no_pod_is_ignored(value: Any) -> None:
+@given(JUNK, MODES)
+def test_what_is_no_pod_is_ignored(value: Any, mode: Mode) -> None:
     pod = value if isinstance(value, dict) else {"spec": value}
-    assert not decide(pod, SIDECAR.resources).action.injects
+    assert not decide(pod, SIDECAR.resources, mode).action.injects
+
+
+@given(st.one_of(mutated(), annotated()))
+def test_without_kserve_nothing_is_waited_for_and_nothing_is_kserves(pod: Pod) -> None:
+    decision, after = applied(pod, mode="standalone")
+    assert decision.action in (Action.IGNORE, Action.LEAVE, Action.ADD)
+    assert decision.reason not in ("Waiting", "ForeignAgent")
+    assert "KServe" not in decision.text.partition("; not applied")[0].replace("NotOfKServe", "")
+    assert as_json(applied(after, mode="standalone")[1]) == as_json(after)
 
 
 @given(annotated())

@@ -17,6 +17,11 @@ unknown fields are unknown: kubectl says so. What only goes on to pods is kept a
 { anyOf: [{ type: integer }, { type: string }], x-kubernetes-int-or-string: true }
 {{- end -}}
 
+{{- /* A DNS subdomain (RFC 1123), or nothing. */ -}}
+{{- define "inference-batcher.crd.objectName" -}}
+{ type: string, maxLength: 253, pattern: '^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$' }
+{{- end -}}
+
 {{- define "inference-batcher.crd.resources" -}}
 type: object
 properties:
@@ -75,8 +80,11 @@ items:
 
 {{- /* Fields of a pod's spec, of Kubernetes 1.35. */ -}}
 {{- define "inference-batcher.crd.pod" -}}
-{{- range list "dnsPolicy" "hostname" "hostnameOverride" "nodeName" "preemptionPolicy" "priorityClassName" "restartPolicy" "runtimeClassName" "schedulerName" "serviceAccount" "serviceAccountName" "subdomain" }}
+{{- range list "dnsPolicy" "hostname" "hostnameOverride" "nodeName" "preemptionPolicy" "priorityClassName" "restartPolicy" "runtimeClassName" "schedulerName" "subdomain" }}
 {{ . }}: { type: string }
+{{- end }}
+{{- range list "serviceAccount" "serviceAccountName" }}
+{{ . }}: {{ include "inference-batcher.crd.objectName" $ }}
 {{- end }}
 {{- range list "automountServiceAccountToken" "enableServiceLinks" "hostIPC" "hostNetwork" "hostPID" "hostUsers" "setHostnameAsFQDN" "shareProcessNamespace" }}
 {{ . }}: { type: boolean }
@@ -127,7 +135,27 @@ autoScaling:
   type: object
   properties:
     behavior: {{ include "inference-batcher.crd.kept" . }}
-    metrics: {{ include "inference-batcher.crd.keptList" . }}
+    metrics:
+      type: array
+      items:
+        type: object
+        required: [type]
+        properties:
+          type: { type: string, enum: [Resource, External, PodMetric] }
+          external: {{ include "inference-batcher.crd.kept" . }}
+          podmetric: {{ include "inference-batcher.crd.kept" . }}
+          resource:
+            type: object
+            required: [name, target]
+            properties:
+              name: { type: string, enum: [cpu, memory] }
+              target:
+                type: object
+                properties:
+                  averageUtilization: { type: integer, format: int32 }
+                  averageValue: {{ include "inference-batcher.crd.quantity" . }}
+                  type: { type: string, enum: [Utilization, Value, AverageValue] }
+                  value: {{ include "inference-batcher.crd.quantity" . }}
 batcher:
   type: object
   properties:
@@ -148,13 +176,21 @@ batcher:
       maximum: 86400
 canaryTrafficPercent: { type: integer, format: int64 }
 containerConcurrency: { type: integer, format: int64, minimum: 0 }
-deploymentStrategy: {{ include "inference-batcher.crd.kept" . }}
+deploymentStrategy:
+  type: object
+  properties:
+    rollingUpdate:
+      type: object
+      properties:
+        maxSurge: {{ include "inference-batcher.crd.quantity" . }}
+        maxUnavailable: {{ include "inference-batcher.crd.quantity" . }}
+    type: { type: string }
 labels: {{ include "inference-batcher.crd.texts" . }}
 logger: {{ include "inference-batcher.crd.kept" . }}
 maxReplicas: { type: integer, format: int32, minimum: 0 }
 minReplicas: { type: integer, format: int32, minimum: 0 }
 scaleMetric: { type: string, enum: [cpu, memory, concurrency, rps] }
-scaleMetricType: { type: string }
+scaleMetricType: { type: string, enum: [Utilization, Value, AverageValue] }
 scaleTarget: { type: integer, format: int32 }
 storageUris: {{ include "inference-batcher.crd.keptList" . }}
 timeout: { type: integer, format: int64 }

@@ -45,6 +45,16 @@ def test_no_secret_is_kept() -> None:
     assert found.readable == {"S3_ENDPOINT": "s3:9000"}
 
 
+def test_what_a_secret_cannot_be_named_is_told_apart() -> None:
+    # Nothing else may become part of a path of the API: the API server takes any text here.
+    names = ["s3", "../../kube-system/secrets/x", "s3", "", "S3", "a.b"]
+    account = read_account(
+        {"metadata": {"name": "sa"}, "secrets": [{"name": name} for name in names]}
+    )
+    assert account.secrets == ("s3", "a.b")
+    assert account.no_names == ("../../kube-system/secrets/x", "S3")
+
+
 @pytest.mark.parametrize(
     ("annotations", "shown"),
     [

@@ -239,7 +239,7 @@ def test_pods_are_merged_too_but_for_what_only_one_can_say() -> None:
     base = {
         "nodeSelector": {"a": "1", "b": "1"},
         "tolerations": [{"key": "a"}],
-        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "emptyDir": {}}],
+        "volumes": [{"name": name, "emptyDir": {}} for name in "uvw"],
         "imagePullSecrets": [{"name": "a"}],
         "hostIPC": True,
         "containers": [{"name": "x"}],
@@ -254,10 +254,39 @@ def test_pods_are_merged_too_but_for_what_only_one_can_say() -> None:
     assert merged_pod(base, over) == {
         "nodeSelector": {"a": "1", "b": "2"},
         "tolerations": [{"key": "b"}],
-        "volumes": [{"name": "v", "secret": {"secretName": "s"}}, {"name": "w", "emptyDir": {}}],
-        "imagePullSecrets": [{"name": "a"}, {"name": "b"}],
+        "volumes": [
+            {"name": "u", "emptyDir": {}},
+            {"name": "v", "secret": {"secretName": "s"}},
+            {"name": "w", "emptyDir": {}},
+        ],
+        "imagePullSecrets": [{"name": "b"}, {"name": "a"}],
         "hostNetwork": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "users", "merged"),
+    [
+        ("ab", "", "ab"),
+        ("ab", "xy", "xyab"),
+        ("ab", "xb", "xab"),
+        ("ab", "bx", "abx"),
+        ("ab", "ba", "ba"),
+        ("abc", "cxa", "bcxa"),
+        ("abcd", "xcya", "xbcyad"),
+    ],
+)
+def test_the_order_is_that_of_kubernetes(runtimes: str, users: str, merged: str) -> None:
+    # As `strategicpatch.StrategicMergePatch` has it: requests are for the first port.
+    base, over = ({"env": [{"name": name} for name in each]} for each in (runtimes, users))
+    env = merged_container(base, over)["env"]
+    assert "".join(entry["name"] for entry in env) == merged
+
+
+def test_requests_are_for_the_users_port() -> None:
+    base = {"ports": [{"containerPort": 8080, "protocol": "TCP"}]}
+    ports = merged_container(base, {"ports": [{"containerPort": 9000}]})["ports"]
+    assert [port["containerPort"] for port in ports] == [9000, 8080]
 
 
 METADATA = Metadata(

@@ -15,7 +15,7 @@ CLASS = "serving.kserve.io/autoscalerClass"
 @pytest.mark.parametrize(
     ("component", "scaled", "fixed"),
     [
-        ({}, None, None),
+        ({}, None, 1),
         ({"minReplicas": 1}, None, 1),
         ({"minReplicas": 0}, None, 1),
         ({"minReplicas": 3}, None, 3),
@@ -37,13 +37,17 @@ def test_another_s_autoscaler_is_left_alone() -> None:
     component = {"minReplicas": 2, "maxReplicas": 5}
     assert autoscaler_spec(component, {CLASS: "external"}, "x") is None
     assert fixed_replicas(component, {CLASS: "external"}, autoscaled=False) is None
-    assert fixed_replicas({"minReplicas": 2}, {}, autoscaled=True) is None
+    for given in ({}, {"minReplicas": 2}, component):
+        assert fixed_replicas(given, {}, autoscaled=True) is None
+        assert autoscaler_spec(given, {}, "x", autoscaled=True) is None
 
 
 def test_none_at_all_by_annotation() -> None:
     component = {"minReplicas": 2, "maxReplicas": 5}
     assert autoscaler_spec(component, {CLASS: "none"}, "x") is None
     assert fixed_replicas(component, {CLASS: "none"}, autoscaled=False) == 2
+    for given in ({}, {"maxReplicas": 2}):
+        assert fixed_replicas(given, {CLASS: "none"}, autoscaled=False) is None
 
 
 def test_cpu_is_scaled_by_unless_something_else_is_named() -> None:

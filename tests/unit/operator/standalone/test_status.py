@@ -36,6 +36,7 @@ def deployment(*conditions: Json, replicas: int = 1, updated: int | None = None)
             "observedGeneration": 2,
             "replicas": replicas,
             "updatedReplicas": replicas if updated is None else updated,
+            "readyReplicas": replicas if AVAILABLE in conditions else 0,
             "conditions": list(conditions),
         },
     }
@@ -77,7 +78,11 @@ def test_ready() -> None:
             {"type": "Ready", "status": "True", "lastTransitionTime": NOW},
         ],
         "components": {"predictor": {"url": URL}},
-        "modelStatus": {"transitionStatus": "UpToDate"},
+        "modelStatus": {
+            "transitionStatus": "UpToDate",
+            "states": {"activeModelState": "Loaded", "targetModelState": "Loaded"},
+            "copies": {"failedCopies": 0, "totalCopies": 1},
+        },
         "url": URL,
         "address": {"url": URL},
         "clusterServingRuntimeName": "kserve-sklearnserver",
@@ -106,7 +111,13 @@ def test_a_component_is_as_its_deployment_is(found: Json | None, word: str, reas
 def test_a_rollout_is_up_to_date_when_no_old_pod_is_left() -> None:
     for updated, word in ((1, "InProgress"), (2, "UpToDate")):
         rolling = deployment(AVAILABLE, PROGRESSING, replicas=2, updated=updated)
-        assert status(observed(predictor=rolling))["modelStatus"] == {"transitionStatus": word}
+        shown = status(observed(predictor=rolling))["modelStatus"]
+        target = "Loaded" if word == "UpToDate" else "Pending"
+        assert shown == {
+            "transitionStatus": word,
+            "states": {"activeModelState": "Loaded", "targetModelState": target},
+            "copies": {"failedCopies": 0, "totalCopies": 2},
+        }
 
 
 def test_a_model_that_does_not_start() -> None:
@@ -126,6 +137,8 @@ def test_why_pods_are_not_ready_is_said_instead_of_that(found: Json) -> None:
     assert shown["modelStatus"] == {
         "transitionStatus": "BlockedByFailedLoad",
         "lastFailureInfo": {"reason": failure.reason, "message": failure.message, "exitCode": 1},
+        "states": {"activeModelState": "", "targetModelState": "FailedToLoad"},
+        "copies": {"failedCopies": 0, "totalCopies": 0},
     }
 
 
@@ -137,6 +150,8 @@ def test_a_rollout_that_fails_leaves_it_ready() -> None:
     assert shown["modelStatus"] == {
         "transitionStatus": "BlockedByFailedLoad",
         "lastFailureInfo": {"reason": "ModelLoadFailed", "message": failure.message},
+        "states": {"activeModelState": "Loaded", "targetModelState": "FailedToLoad"},
+        "copies": {"failedCopies": 0, "totalCopies": 2},
     }
 
 

@@ -5,23 +5,7 @@ from typing import Any
 import pytest
 
 from batcher_contract.standalone import judge, scheme_of
-
-Json = dict[str, Any]
-MODEL = {"modelFormat": {"name": "sklearn"}}
-
-
-def service(name: str = "iris", annotations: Json | None = None, **spec: Any) -> Json:
-    return {"metadata": {"name": name, "annotations": annotations or {}}, "spec": spec}
-
-
-def faults(**predictor: Any) -> list[str]:
-    return list(map(str, judge(service(predictor=predictor)).faults))
-
-
-def warnings(**predictor: Any) -> tuple[str, ...]:
-    judgement = judge(service(predictor={"model": MODEL, **predictor}))
-    assert not judgement.faults
-    return judgement.warnings
+from tests.unit.contract.standalone.services import MODEL, Json, faults, service, warnings
 
 
 @pytest.mark.parametrize(
@@ -33,7 +17,7 @@ def warnings(**predictor: Any) -> tuple[str, ...]:
         {"containers": [{"name": "kserve-container"}, {"name": "transformer-container"}]},
         {"model": MODEL, "containers": [{"name": "helper"}]},
         {"model": MODEL, "minReplicas": 2, "maxReplicas": 0},
-        {"model": MODEL, "scaleMetric": "memory", "scaleTarget": 70, "canaryTrafficPercent": 100},
+        {"model": MODEL, "canaryTrafficPercent": 100},
         {"model": MODEL, "containers": [{"name": "transformer-container"}], "logger": None},
     ],
 )
