@@ -12,7 +12,8 @@ import kopf
 
 from batcher_contract.names import SERVICE_LABEL
 from batcher_operator.default_runtimes import DefaultRuntimes
-from batcher_operator.memory import Kind, Memory
+from batcher_operator.memory import Memory
+from batcher_operator.resources import Kind
 from batcher_operator.standalone.failures import has_failed
 from batcher_operator.standalone.workload import MANAGED_BY, MANAGED_BY_LABEL
 from batcher_operator.views import Key

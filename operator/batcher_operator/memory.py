@@ -5,13 +5,12 @@ events brought, which is how a watch that has died is found out.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from batcher_operator.resources import Kind
 from batcher_operator.views import Key, Pod, Service, read_pod, read_service
 
-__all__ = ["Kind", "Memory"]
-
-Kind = Literal["InferenceService", "Pod"]
+__all__ = ["Memory"]
 
 
 class Memory:

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, Protocol
 
-from batcher_operator.memory import Kind, Memory
+from batcher_operator.memory import Memory
+from batcher_operator.resources import Kind
 from batcher_operator.views import Key
 
 __all__ = ["FIRST_LOOKS_S", "Lister", "Watchdog"]

@@ -16,8 +16,10 @@ from batcher_contract.names import COMPONENT_LABEL, SERVICE_LABEL, SETTINGS_FILE
 from batcher_contract.standalone import COMPONENTS
 from batcher_operator.kube import Conflict, Refused
 from batcher_operator.reconcile import Notice
+from batcher_operator.resources import KINDS, OWNED, path_of
 from batcher_operator.standalone.credentials import read_account, read_secret
 from batcher_operator.standalone.failures import Failure, failures_of
+from batcher_operator.standalone.looks import is_name
 from batcher_operator.standalone.runtimes import Runtime, read_runtime
 from batcher_operator.standalone.scaling import replicas_to_hand_over
 from batcher_operator.standalone.status import (
@@ -46,15 +48,9 @@ _RETRY_S: Final = 5.0
 _ALL_AGAIN_S: Final = 300.0
 """How often all are looked at: not everything that they refer to is watched."""
 
+_RUNTIMES: Final = "serving.kserve.io/v1alpha1"
 _SCALER: Final = "serving.kserve.io/autoscalerClass"
 _HANDING_OVER: Final = f"{MANAGED_BY}-replicas"
-_PLURALS: Final = {
-    ("v1", "ConfigMap"): "configmaps",
-    ("v1", "Service"): "services",
-    ("apps/v1", "Deployment"): "deployments",
-    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
-}
-_RUNTIMES: Final = "/apis/serving.kserve.io/v1alpha1"
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +151,7 @@ class Workloads:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         status = status_of(service, workload, observed, now)
         if service.get("status") != status:
-            await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
+            await self._store.put(_path_of_service(key, "status"), {**service, "status": status})
         notices = notices_of(workload, troubles, observed.failures)
         self._tell(key, notices, {**found.settings, **_files_of(applied)})
 
@@ -166,14 +162,14 @@ class Workloads:
         accounts, secrets, settings = {}, {}, {}
         for name, component in components.items():
             account_name = account_of(component)
-            raw = await self._store.get(_path(key, "serviceaccounts", account_name))
+            raw = await self._named("serviceaccounts", key, account_name)
             if raw is not None:
                 accounts[account_name] = account = read_account(raw)
                 for each in account.secrets:
-                    if (secret := await self._store.get(_path(key, "secrets", each))) is not None:
+                    if (secret := await self._named("secrets", key, each)) is not None:
                         secrets[each] = read_secret(secret)
             called = settings_name(key.name, name)
-            config_map = await self._store.get(_path(key, "configmaps", called))
+            config_map = await self._named("configmaps", key, called)
             text = ((config_map or {}).get("data") or {}).get(SETTINGS_FILE)
             if text is not None:
                 settings[name] = text
@@ -185,15 +181,21 @@ class Workloads:
             autoscaled=await self._autoscaled(key, service["metadata"]["uid"]),
         )
 
+    async def _named(self, plural: str, key: Key, name: str) -> Object | None:
+        """An object that something in the namespace names, whatever it holds for a name."""
+        if not is_name(name):
+            return None
+        return await self._store.get(path_of("v1", plural, key.namespace, name))
+
     async def _runtimes(self, key: Key) -> tuple[Runtime, ...]:
-        inside = f"{_RUNTIMES}/namespaces/{key.namespace}/servingruntimes"
+        inside = path_of(_RUNTIMES, "servingruntimes", key.namespace)
         own = await self._store.list_items(inside)
-        clusters = await self._store.list_items(f"{_RUNTIMES}/clusterservingruntimes")
+        clusters = await self._store.list_items(path_of(_RUNTIMES, "clusterservingruntimes"))
         return tuple(map(read_runtime, (*own, *clusters)))
 
     async def _autoscaled(self, key: Key, uid: str) -> frozenset[str]:
         """Deployments that autoscalers of the user's own scale."""
-        path = f"/apis/autoscaling/v2/namespaces/{key.namespace}/horizontalpodautoscalers"
+        path = path_of("autoscaling/v2", "horizontalpodautoscalers", key.namespace)
         return frozenset(
             scaler["spec"]["scaleTargetRef"]["name"]
             for scaler in await self._store.list_items(path)
@@ -213,7 +215,7 @@ class Workloads:
             component = wanted["metadata"]["labels"]["component"]
             if component in troubles:
                 continue
-            path = _path_of(key, wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
+            path = _path_of(key, wanted["kind"], wanted["metadata"]["name"])
             try:
                 if wanted["kind"] == "Deployment" and wanted["metadata"]["name"] in scaled:
                     await self._hand_over_replicas(path)
@@ -235,12 +237,12 @@ class Workloads:
     async def _delete(
         self, key: Key, service: Object, unwanted: Unwanted, applied: Mapping[str, Object]
     ) -> None:
-        path = _path_of(key, unwanted.api_version, unwanted.kind, unwanted.name)
+        path = _path_of(key, unwanted.kind, unwanted.name)
         found = await self._store.get(path)
         if found is None or not _owns(service["metadata"]["uid"], found):
             return
         if unwanted.after_rollout_of:
-            deployment = _path_of(key, "apps/v1", "Deployment", unwanted.after_rollout_of)
+            deployment = _path_of(key, "Deployment", unwanted.after_rollout_of)
             if not is_rolled_out(await self._as_it_is(deployment, applied)):
                 return  # its events bring us back
         await self._store.delete(path, found["metadata"]["uid"])
@@ -255,10 +257,10 @@ class Workloads:
         deployments, services = {}, []
         for component in components_in(service.get("spec") or {}):
             name = component_name(key.name, component)
-            found = await self._as_it_is(_path_of(key, "apps/v1", "Deployment", name), applied)
+            found = await self._as_it_is(_path_of(key, "Deployment", name), applied)
             if found is not None:
                 deployments[name] = found
-            if await self._as_it_is(_path_of(key, "v1", "Service", name), applied) is not None:
+            if await self._as_it_is(_path_of(key, "Service", name), applied) is not None:
                 services.append(name)
         return Observed(deployments=deployments, services=services, troubles=troubles)
 
@@ -272,7 +274,7 @@ class Workloads:
         if not down:
             return {}
         pods = await self._store.list_items(
-            f"/api/v1/namespaces/{key.namespace}/pods", f"{SERVICE_LABEL}={key.name}"
+            path_of("v1", "pods", key.namespace), f"{SERVICE_LABEL}={key.name}"
         )
         found = failures_of(pods)
         return {each: why for each, why in found.items() if component_name(key.name, each) in down}
@@ -324,19 +326,14 @@ def _owns(uid: str, found: Object) -> bool:
     return any(owner.get("uid") == uid for owner in owners)
 
 
-def _path_of_service(key: Key) -> str:
-    where = f"/apis/serving.kserve.io/v1beta1/namespaces/{key.namespace}"
-    return f"{where}/inferenceservices/{key.name}"
+def _path_of_service(key: Key, part: str = "") -> str:
+    of = KINDS["InferenceService"]
+    return path_of(of.api_version, of.plural, key.namespace, key.name, part)
 
 
-def _path(key: Key, plural: str, name: str) -> str:
-    return f"/api/v1/namespaces/{key.namespace}/{plural}/{name}"
-
-
-def _path_of(key: Key, api_version: str, kind: str, name: str) -> str:
-    plural = _PLURALS[api_version, kind]
-    prefix = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
-    return f"{prefix}/namespaces/{key.namespace}/{plural}/{name}"
+def _path_of(key: Key, kind: str, name: str) -> str:
+    of = next(KINDS[each] for each in OWNED if each == kind)
+    return path_of(of.api_version, of.plural, key.namespace, name)
 
 
 def key_of_owned(raw: Mapping[str, Any]) -> Key:

@@ -1,10 +1,12 @@
 """Looks at objects that may hold anything, and plain copies of them."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
     "Json",
+    "is_name",
     "listed",
     "mapping",
     "named",
@@ -17,6 +19,9 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_LONGEST_NAME: Final = 253
 
 
 def plain(value: Any) -> Any:
@@ -52,6 +57,11 @@ def named(value: object, name: str) -> Any | None:
 def text(value: object) -> str:
     """The value if it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
+
+
+def is_name(value: str) -> bool:
+    """Whether an object, as a Secret, can have this name: a DNS subdomain, as in RFC 1123."""
+    return len(value) <= _LONGEST_NAME and _NAME.fullmatch(value) is not None
 
 
 def texts(value: object) -> dict[str, str]:

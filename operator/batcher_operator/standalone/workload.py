@@ -20,7 +20,7 @@ from batcher_contract.standalone import COMPONENTS, judge, scheme_of
 from batcher_operator.standalone.batching import Origins, read_batching, template_annotations
 from batcher_operator.standalone.credentials import Account, Credentials, Secret, credentials_of
 from batcher_operator.standalone.frameworks import model_of
-from batcher_operator.standalone.looks import Json, mapping, plain, text, texts
+from batcher_operator.standalone.looks import Json, is_name, mapping, plain, text, texts
 from batcher_operator.standalone.placeholders import Metadata
 from batcher_operator.standalone.pods import Parts, predictor_parts, transformer_parts
 from batcher_operator.standalone.ports import serve_by_name
@@ -59,6 +59,7 @@ _NOT_COPIED_FROM: Final = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "met
 """Prefixes of what tools note about the InferenceService itself."""
 
 _CONFIG_MAP: Final = FIELDS["settings_config_map"].annotation_key
+_SHOWN: Final = 80
 _ROLLING: Final = "RollingUpdate"
 _PACE: Final = {"maxSurge": "25%", "maxUnavailable": "25%"}
 """Kubernetes' own defaults. They are written so that they go when another type is asked for."""
@@ -297,14 +298,18 @@ class _Maker:
         with_model(parts.spec, uri, credentials, initializer, read_only=read_only)
 
     def _credentials(self, name: str, component: Mapping[str, Any]) -> Credentials:
-        """Raises SettingsError where a Secret is missing: the model could not be fetched."""
+        """Raises SettingsError where there is no such Secret: the model could not be fetched."""
         account = self._found.accounts.get(account_of(component))
         if account is None:
             # Its pods are refused until it is there, and the Deployment tells.
             return Credentials()
+        path = f"spec.{name}.serviceAccountName"
+        if odd := [each for each in account.secrets if not is_name(each)]:
+            problem = f"lists a Secret by what is no name of one ({odd[0][:_SHOWN]!r})"
+            remedy = "take it off the ServiceAccount"
+            raise SettingsError([Fault(path, account.name, problem, remedy)])
         missing = [each for each in account.secrets if each not in self._found.secrets]
         if missing:
-            path = f"spec.{name}.serviceAccountName"
             problem = f"lists Secrets that are not there ({', '.join(missing)})"
             remedy = "create them, or take them off the ServiceAccount"
             raise SettingsError([Fault(path, account.name, problem, remedy)])

@@ -2,7 +2,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from batcher_operator.memory import Kind, Memory
+from batcher_operator.memory import Memory
+from batcher_operator.resources import Kind
 from batcher_operator.views import Key
 from batcher_operator.watchdog import Watchdog
 from tests.unit.operator import objects

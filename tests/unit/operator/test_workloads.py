@@ -16,6 +16,7 @@ IRIS = Key("models", "iris")
 SERVICE = "/apis/serving.kserve.io/v1beta1/namespaces/models/inferenceservices/iris"
 DEPLOYMENT = "/apis/apps/v1/namespaces/models/deployments/iris-predictor"
 SETTINGS = "/api/v1/namespaces/models/configmaps/iris-predictor-batcher"
+ACCOUNTS = "/api/v1/namespaces/models/serviceaccounts"
 PODS = "/api/v1/namespaces/models/pods"
 SCALERS = "/apis/autoscaling/v2/namespaces/models/horizontalpodautoscalers"
 Json = dict[str, Any]
@@ -195,6 +196,28 @@ async def test_faults_are_told_and_what_runs_stays(stand: Stand) -> None:
     assert "spec.predictor.logger" in stand.told[IRIS][0].message
     ready = {c["type"]: c["status"] for c in service["status"]["conditions"]}
     assert ready["Ready"] == "False"
+
+
+@pytest.mark.parametrize("name", ["..", "../../kube-system/secrets/s3", "s3?watch=true", "S3", ""])
+async def test_what_is_no_name_is_never_asked_for(stand: Stand, name: str) -> None:
+    model = [{"name": "STORAGE_URI", "value": "s3://models/iris"}]
+    container = {"name": "kserve-container", "image": "example/iris:1", "env": model}
+    stand.service(serviceAccountName="s3-sa", containers=[container])
+    account = {"metadata": {"name": "s3-sa"}, "secrets": [{"name": name}]}
+    stand.cluster.objects[f"{ACCOUNTS}/s3-sa"] = account
+    await stand.look()
+    assert not [path for path in stand.cluster.read if "secrets" in path]
+    if name:
+        assert stand.cluster.applied == []
+        (notice,) = stand.told[IRIS]
+        assert notice.reason == "InvalidSpec"
+        assert repr(name) in notice.message
+        assert notice.message.endswith("take it off the ServiceAccount")
+    stand.service(serviceAccountName=name, containers=[container])
+    stand.cluster.read.clear()
+    await stand.look()
+    asked = [path for path in stand.cluster.read if path.startswith(ACCOUNTS)]
+    assert asked == ([] if name else [f"{ACCOUNTS}/default"])
 
 
 async def test_a_setting_that_cannot_be_applied_is_told_and_all_else_is_done(
