@@ -1,4 +1,3 @@
-import asyncio
 import copy
 import json
 from collections.abc import Mapping
@@ -33,10 +32,13 @@ class Cluster:
         self.puts = 0
         self.read: list[str] = []
         self.error: dict[str, OSError] = {}
+        self.readable: set[str] = set()
+        self.requests = 0
 
     async def get(self, path: str) -> Json | None:
         self.read.append(path)
-        if path in self.error:
+        self.requests += 1
+        if path in self.error and path not in self.readable:
             raise self.error[path]
         return copy.deepcopy(self.objects.get(path))
 
@@ -44,6 +46,7 @@ class Cluster:
         if path in self.error:
             raise self.error.pop(path)
         self.puts += 1
+        self.requests += 1
         found = self.objects[path.removesuffix("/status")]
         found["status"] = copy.deepcopy(body["status"])
         return found
@@ -51,6 +54,12 @@ class Cluster:
     async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> Json:
         if path in self.error:
             raise self.error[path]
+        self.requests += 1
+        uid = body["metadata"].get("uid")
+        if uid and path not in self.objects:
+            raise Conflict(409, "uid mismatch")
+        if uid and self.objects[path]["metadata"]["uid"] != uid:
+            raise Refused(422, "metadata.uid: field is immutable")
         self.applied.append((path.rpartition("/")[2] + " " + body["kind"], manager))
         found = self.objects.setdefault(path, {"metadata": {"uid": f"uid of {path}"}})
         found["metadata"] |= copy.deepcopy(body["metadata"])
@@ -64,6 +73,7 @@ class Cluster:
 
     async def list_items(self, path: str, labels: str = "") -> list[Json]:
         self.listed.append(path)
+        self.requests += 1
         wanted = dict([labels.split("=")]) if labels else {}
         inside = [found for at, found in self.objects.items() if at.startswith(f"{path}/")]
         fitting = [o for o in inside if wanted.items() <= o["metadata"].get("labels", {}).items()]
@@ -96,9 +106,8 @@ class Stand:
         }
         return self.cluster.objects[SERVICE]
 
-    async def look(self) -> bool:
-        self.workloads.look_at((IRIS,))
-        return await self.workloads.work()
+    async def look(self, tries: int = 0) -> bool:
+        return await self.workloads.look(IRIS, tries)
 
 
 @pytest.fixture
@@ -137,6 +146,8 @@ async def test_a_status_that_says_the_same_is_not_written_again(stand: Stand) ->
 
 async def test_what_was_just_applied_is_not_read_again(stand: Stand) -> None:
     service = stand.service(minReplicas=1)
+    await stand.look()
+    stand.cluster.read.clear()  # whose they are has been looked up
     await stand.look()
     applied = (DEPLOYMENT, "/api/v1/namespaces/models/services/iris-predictor")
     assert [path for path in stand.cluster.read if path in applied] == []
@@ -248,6 +259,151 @@ async def test_an_object_that_the_api_server_refuses_is_told_in_its_words(stand:
     assert "spec.template is invalid" in conditions["PredictorReady"]["message"]
 
 
+async def test_an_object_that_does_not_fit_its_schema_is_refused_too(stand: Stand) -> None:
+    stand.service()
+    words = "failed to create typed patch object (models/iris-predictor; apps/v1, Kind=Deployment)"
+    stand.cluster.error[DEPLOYMENT] = Refused(500, f'{words}: duplicate entries for key [name="A"]')
+    stand.cluster.readable.add(DEPLOYMENT)
+    assert await stand.look()  # it will not go by itself
+    (notice,) = stand.told[IRIS]
+    assert notice.reason == "ApplyFailed"
+    assert 'duplicate entries for key [name="A"]' in notice.message
+
+
+@pytest.mark.parametrize(
+    "error", [Refused(500, "a webhook fails"), Refused(429, "busy"), OSError("too late")]
+)
+async def test_what_lasts_is_told_and_tried_again(stand: Stand, error: OSError) -> None:
+    service = stand.service()
+    stand.cluster.error[DEPLOYMENT] = error
+    stand.cluster.readable.add(DEPLOYMENT)
+    for tries in range(5):
+        with pytest.raises(OSError, match=str(error)):
+            await stand.look(tries)
+        assert stand.told == {}
+    assert not await stand.look(5)
+    (notice,) = stand.told[IRIS]
+    assert notice.reason == "ApplyFailed"
+    assert notice.message == f"the Deployment iris-predictor cannot be applied: {error}"
+    conditions = {c["type"]: c for c in service["status"]["conditions"]}
+    assert conditions["Ready"]["reason"] == "ApplyFailed"
+    del stand.cluster.error[DEPLOYMENT]
+    assert await stand.look(6)
+    assert stand.told[IRIS] == ()
+
+
+FOREIGN = [
+    (DEPLOYMENT, "Deployment iris-predictor"),
+    ("/api/v1/namespaces/models/services/iris-predictor", "Service iris-predictor"),
+    (f"{SCALERS}/iris-predictor", "HorizontalPodAutoscaler iris-predictor"),
+    (SETTINGS, "ConfigMap iris-predictor-batcher"),
+]
+
+
+@pytest.mark.parametrize(("path", "name"), FOREIGN)
+async def test_what_others_made_under_our_names_is_not_taken_over(
+    stand: Stand, path: str, name: str
+) -> None:
+    service = stand.service(maxReplicas=3)
+    target = {"kind": "Deployment", "name": "another"}
+    theirs = {
+        "metadata": {"uid": "mine", "name": path.rpartition("/")[2], "labels": {"app": "legacy"}},
+        "spec": {"scaleTargetRef": target, "selector": {"app": "legacy"}},
+        "data": {"settings.json": '{"max-latency": "5"}'},
+        "status": {"conditions": [{"type": "Available", "status": "True"}]},
+    }
+    stand.cluster.objects[path] = copy.deepcopy(theirs)
+    assert await stand.look()
+    assert stand.cluster.objects[path] == theirs
+    assert stand.cluster.applied == []
+    (notice,) = stand.told[IRIS]
+    assert notice.reason == "ApplyFailed"
+    assert notice.message == f"the {name} exists and is not ours: rename or delete it"
+    assert stand.files == {}
+    assert "url" not in service["status"]
+    conditions = {c["type"]: c["status"] for c in service["status"]["conditions"]}
+    assert conditions["Ready"] == conditions["PredictorReady"] == "False"
+    del stand.cluster.objects[path]
+    await stand.look()
+    assert stand.told[IRIS] == ()
+    assert DEPLOYMENT in stand.cluster.objects
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"ownerReferences": [{"uid": "u1", "controller": True}]},  # as KServe makes it
+        {
+            "labels": {"app.kubernetes.io/managed-by": "inference-batcher"},
+            "ownerReferences": [{"uid": "of an earlier iris", "controller": True}],
+        },
+    ],
+)
+async def test_what_was_made_for_the_service_is_adopted(stand: Stand, meta: Json) -> None:
+    stand.service()
+    for path, _ in FOREIGN[:2]:
+        stand.cluster.objects[path] = {"metadata": {"uid": "before", **meta}}
+    assert await stand.look()
+    assert stand.told[IRIS] == ()
+    for path, _ in FOREIGN[:2]:
+        found = stand.cluster.objects[path]["metadata"]
+        assert found["uid"] == "before"
+        assert [owner["uid"] for owner in found["ownerReferences"]] == ["u1"]
+
+
+async def test_what_takes_the_place_of_ours_is_not_taken_over(stand: Stand) -> None:
+    stand.service()
+    await stand.look()
+    theirs = {"metadata": {"uid": "mine", "name": "iris-predictor"}}
+    stand.cluster.objects[DEPLOYMENT] = copy.deepcopy(theirs)
+    with pytest.raises(Conflict):
+        await stand.look()
+    await stand.look()
+    assert stand.cluster.objects[DEPLOYMENT] == theirs
+    assert "exists and is not ours" in stand.told[IRIS][0].message
+
+
+async def test_what_is_deleted_is_made_again(stand: Stand) -> None:
+    stand.service()
+    await stand.look()
+    del stand.cluster.objects[DEPLOYMENT]
+    with pytest.raises(Conflict):
+        await stand.look()
+    assert await stand.look()
+    assert DEPLOYMENT in stand.cluster.objects
+
+
+async def test_a_look_that_changes_nothing_asks_for_little(stand: Stand) -> None:
+    stand.service(maxReplicas=3)
+    await stand.look()
+    up = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}
+    stand.cluster.objects[DEPLOYMENT]["status"] = up | {
+        "conditions": [{"type": "Available", "status": "True"}]
+    }
+    await stand.look()
+    stand.cluster.requests = 0
+    stand.cluster.listed.clear()
+    await stand.look()
+    # Runtimes are read once a second at most.
+    runtimes = [path for path in stand.cluster.listed if path.endswith("runtimes")]
+    # Itself, its account, settings and autoscalers, whose replicas they are; four are applied.
+    assert stand.cluster.requests - len(runtimes) == 9
+
+
+async def test_versions_that_a_look_took_into_account_are_known(stand: Stand) -> None:
+    stand.service()["metadata"]["resourceVersion"] = "7"
+    stand.cluster.objects[DEPLOYMENT] = {
+        "metadata": {"uid": "d", "resourceVersion": "8", "ownerReferences": [{"uid": "u1"}]}
+    }
+    await stand.look()
+    assert [stand.workloads.wrote(IRIS, each) for each in ("7", "8", "9", "")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    del stand.cluster.objects[SERVICE]
+    await stand.look()
+    assert not stand.workloads.wrote(IRIS, "7")
+
+
 async def test_why_pods_are_not_ready_is_told_while_they_are_not(stand: Stand) -> None:
     service = stand.service()
     ended = {"terminated": {"exitCode": 1, "message": "S3 error [403]: Forbidden"}}
@@ -296,23 +452,11 @@ async def test_a_container_that_fails_is_told_of(stand: Stand) -> None:
 async def test_what_could_not_be_done_is_done_later(stand: Stand, error: OSError) -> None:
     service = stand.service()
     stand.cluster.error[f"{SERVICE}/status"] = error
-    assert not await stand.look()
+    with pytest.raises(OSError, match=str(error)):
+        await stand.look()
     assert "status" not in service
-    assert await stand.workloads.work()
+    assert await stand.look()
     assert service["status"]["observedGeneration"] == 1
-
-
-async def test_nothing_is_written_while_there_is_a_reason_not_to(stand: Stand) -> None:
-    stand.service()
-    begin, why = asyncio.Event(), ["KServe runs InferenceServices here"]
-    begin.set()
-    task = asyncio.ensure_future(stand.workloads.keep(begin, lambda: why[0]))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert stand.cluster.applied == []
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def test_a_number_of_ours_is_handed_over_to_an_autoscaler_only(stand: Stand) -> None:
