@@ -27,7 +27,7 @@ from batcher_operator.health import build_health_app, serve
 from batcher_operator.kube import Kube, configure, connection_of
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
-from batcher_operator.resources import IN_EVERY_MODE, KINDS, RUNTIMES
+from batcher_operator.resources import IN_EVERY_MODE, KINDS, OWNED, RUNTIMES, Kind
 from batcher_operator.standalone.storage import Initializer
 from batcher_operator.standalone.workload import Platform
 from batcher_operator.surroundings import Surroundings
@@ -66,7 +66,8 @@ class _Operator:
         self._announcer = Announcer(
             self._memory, kube, self._metrics, config.sidecar_image, config.mode
         )
-        self._watchdog = Watchdog(self._memory, kube, self._look_again)
+        more: tuple[Kind, ...] = (*OWNED, *RUNTIMES) if config.mode == "standalone" else ()
+        self._watchdog = Watchdog(self._memory, kube, self._look_again, more)
         self._surroundings = Surroundings(kube, config.mode, config.manages_certificates)
         self._workloads: Workloads | None = None
         self._runtimes: DefaultRuntimes | None = None
