@@ -95,7 +95,9 @@ class Watchdog:
         """
         stalled = []
         behind_count = 0
-        for kind in self._kinds if compare else IN_EVERY_MODE:
+        for kind in self._kinds:
+            if not compare and kind not in IN_EVERY_MODE and kind not in self._missing:
+                continue
             there = await self._lister.versions(kind)
             self._missing.discard(kind)
             if there is None:

@@ -270,3 +270,39 @@ def test_cert_manager_that_fills_nothing_in_stops_no_workload(
         found = api.get("MutatingWebhookConfiguration", WEBHOOK_CONFIGURATION)
         found["webhooks"][0]["clientConfig"]["caBundle"] = bundle
         api.replace(found)
+
+
+def test_it_begins_once_all_kinds_are_defined(
+    installation: Installation, namespace: str
+) -> None:
+    """Kinds that come later would not be watched."""
+    api = installation.api
+    name = "servingruntimes.serving.kserve.io"
+    definition = api.get("CustomResourceDefinition", name)
+    api.delete("CustomResourceDefinition", name)
+    until(lambda: api.find("CustomResourceDefinition", name) is None, "it is gone")
+    made = service(namespace)
+    model = {"modelFormat": {"name": "own"}, "storageUri": "https://example.org/iris"}
+    made["spec"]["predictor"] = {"model": model}
+    with installation.start_operator():
+        words = "the cluster has no ServingRuntimes: install the chart with crds.enabled=true"
+        until(lambda: installation.why_not_ready() == words, "it says so")
+        kept = ("name", "labels", "annotations")
+        meta = {key: definition["metadata"][key] for key in kept if key in definition["metadata"]}
+        api.create({**definition, "metadata": meta, "status": {}})
+        installation.wait_until_ready()
+        api.create(made)
+        until(lambda: bool(told(installation, namespace, "InvalidSpec")), "no runtime fits")
+        api.create(
+            {
+                "apiVersion": "serving.kserve.io/v1alpha1",
+                "kind": "ServingRuntime",
+                "metadata": {"name": "own", "namespace": namespace},
+                "spec": {
+                    "supportedModelFormats": [{"name": "own", "autoSelect": True}],
+                    "protocolVersions": ["v1"],
+                    "containers": [{"name": "kserve-container", "image": "a:1"}],
+                },
+            }
+        )
+        until(lambda: bool(api.find("Deployment", "iris-predictor", namespace)), "it is used")

@@ -98,7 +98,6 @@ class Found:
 class Unwanted:
     """An object that is to be deleted, if it is there and the InferenceService owns it."""
 
-    api_version: str
     kind: str
     name: str
     after_rollout_of: str = ""
@@ -346,11 +345,11 @@ class _Maker:
     def _all_of(self, name: str) -> Iterator[Unwanted]:
         called = component_name(self._name, name)
         scaler = "HorizontalPodAutoscaler"
-        yield Unwanted(api_version="autoscaling/v2", kind=scaler, name=called)
-        yield Unwanted(api_version="apps/v1", kind="Deployment", name=called)
-        yield Unwanted(api_version="v1", kind="Service", name=called)
+        yield Unwanted(kind=scaler, name=called)
+        yield Unwanted(kind="Deployment", name=called)
+        yield Unwanted(kind="Service", name=called)
         settings = settings_name(self._name, name)
-        yield Unwanted(api_version="v1", kind="ConfigMap", name=settings, after_rollout_of=called)
+        yield Unwanted(kind="ConfigMap", name=settings, after_rollout_of=called)
 
     def _left_over(self, name: str, made: list[Json]) -> Iterator[Unwanted]:
         kinds = {each["kind"] for each in made}

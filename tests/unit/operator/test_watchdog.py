@@ -169,5 +169,8 @@ async def test_without_runtimes_nothing_is_synced_in_standalone_mode() -> None:
     assert stand.watchdog.kind_missing == "ServingRuntime"
     assert not stand.watchdog.synced.is_set()
     stand.cluster.there["ServingRuntime"] = {}
-    await stand.watchdog.look()
+    await stand.watchdog.look(compare=False)
     assert stand.watchdog.synced.is_set()
+    stand.cluster.asked.clear()
+    await stand.watchdog.look(compare=False)
+    assert stand.cluster.asked == {"InferenceService", "Pod"}
