@@ -118,7 +118,6 @@ class Watchdog:
             self.synced.set()
         if self.kind_missing is not None and not self.synced.is_set():
             # Nothing is watched yet, so nothing is missed.
-            stalled = []
             self._behind = {kind: {} for kind in self._kinds}
         if compare:
             before, self.stalled = self.stalled, "; ".join(stalled)

@@ -24,7 +24,7 @@ class Cluster:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.reads = 0
-        self.go_on = asyncio.Event()
+        self.reading, self.go_on = asyncio.Event(), asyncio.Event()
         self.go_on.set()
 
     async def get(self, path: str) -> Json | None:
@@ -44,6 +44,7 @@ class Cluster:
             return []
         self.reads += 1
         found = [{"kind": "ClusterServingRuntime", "metadata": {"name": n}} for n in self.names]
+        self.reading.set()
         await self.go_on.wait()
         return found
 
@@ -83,8 +84,7 @@ async def test_one_that_has_changed_is_found_at_once(stand: Stand) -> None:
 async def test_what_was_read_before_a_change_is_not_kept(stand: Stand) -> None:
     stand.cluster.go_on.clear()
     reading = asyncio.ensure_future(stand.runtimes())
-    while not stand.cluster.reads:
-        await asyncio.sleep(0)
+    await stand.cluster.reading.wait()
     stand.cluster.names = ["sklearn"]
     stand.references.doubt()
     stand.cluster.go_on.set()

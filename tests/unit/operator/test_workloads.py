@@ -17,6 +17,7 @@ DEPLOYMENT = "/apis/apps/v1/namespaces/models/deployments/iris-predictor"
 SETTINGS = "/api/v1/namespaces/models/configmaps/iris-predictor-batcher"
 ACCOUNTS = "/api/v1/namespaces/models/serviceaccounts"
 PODS = "/api/v1/namespaces/models/pods"
+RUNTIMES = "/apis/serving.kserve.io/v1alpha1/namespaces/models/servingruntimes"
 SCALERS = "/apis/autoscaling/v2/namespaces/models/horizontalpodautoscalers"
 Json = dict[str, Any]
 
@@ -388,6 +389,26 @@ async def test_a_look_that_changes_nothing_asks_for_little(stand: Stand) -> None
     runtimes = [path for path in stand.cluster.listed if path.endswith("runtimes")]
     # Itself, its account, settings and autoscalers, whose replicas they are; four are applied.
     assert stand.cluster.requests - len(runtimes) == 9
+
+
+async def test_a_runtime_that_comes_is_used_by_the_next_look(stand: Stand) -> None:
+    predictor = stand.service(model={"modelFormat": {"name": "own"}})["spec"]["predictor"]
+    del predictor["containers"]
+    await stand.look()
+    assert {notice.reason for notice in stand.told[IRIS]} == {"InvalidSpec"}
+    stand.cluster.objects[f"{RUNTIMES}/own"] = {
+        "kind": "ServingRuntime",
+        "metadata": {"name": "own", "namespace": "models"},
+        "spec": {
+            "supportedModelFormats": [{"name": "own", "autoSelect": True}],
+            "protocolVersions": ["v1"],
+            "containers": [{"name": "kserve-container", "image": "example/own:1"}],
+        },
+    }
+    stand.workloads.look_at_all()
+    await stand.look()
+    assert stand.told[IRIS] == ()
+    assert DEPLOYMENT in stand.cluster.objects
 
 
 async def test_versions_that_a_look_took_into_account_are_known(stand: Stand) -> None:
