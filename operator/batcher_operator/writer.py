@@ -99,7 +99,7 @@ class Writer:
                 )
         troubles = {component: "; ".join(words) for component, words in taken.items()}
         applied: dict[str, Object] = {}
-        may_pass = False
+        may_pass = bool(taken)  # nobody tells when they are gone: they are not watched
         for path, wanted in zip(paths, workload.objects, strict=True):
             if _component(wanted) in troubles:
                 continue

@@ -155,7 +155,6 @@ def test_what_others_made_is_left_alone_until_it_is_gone(
     assert api.get("Service", "iris-predictor", namespace) == made
     assert api.find("Deployment", "iris-predictor", namespace) is None
     api.delete("Service", "iris-predictor", namespace)
-    api.patch("InferenceService", "iris", namespace, {"metadata": {"annotations": {"tried": "2"}}})
     until(lambda: bool(api.find("Deployment", "iris-predictor", namespace)), "it is there")
 
 

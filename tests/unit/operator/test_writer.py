@@ -121,7 +121,7 @@ async def test_what_others_made_under_our_names_is_not_taken_over(
         "status": {"conditions": [{"type": "Available", "status": "True"}]},
     }
     stand.cluster.objects[path] = copy.deepcopy(theirs)
-    assert await stand.look()
+    assert not await stand.look()  # nobody tells when it is gone
     assert stand.cluster.objects[path] == theirs
     assert stand.cluster.applied == []
     (notice,) = stand.told[IRIS]
@@ -132,7 +132,7 @@ async def test_what_others_made_under_our_names_is_not_taken_over(
     conditions = {c["type"]: c["status"] for c in service["status"]["conditions"]}
     assert conditions["Ready"] == conditions["PredictorReady"] == "False"
     del stand.cluster.objects[path]
-    await stand.look()
+    assert await stand.look()
     assert stand.told[IRIS] == ()
     assert DEPLOYMENT in stand.cluster.objects
 
