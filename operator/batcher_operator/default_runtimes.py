@@ -7,7 +7,7 @@ One that somebody else made under such a name is left alone: it lacks our label.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
@@ -80,11 +80,11 @@ class DefaultRuntimes:
         """Have them looked at, as after one has changed."""
         self._wake.set()
 
-    async def keep(self, every_s: float, why_not: Callable[[], str]) -> NoReturn:
+    async def keep(self, every_s: float, why_not: Callable[[], Awaitable[str]]) -> NoReturn:
         """Look again and again, but not while `why_not` gives a reason."""
         while True:
             self._wake.clear()
-            done = not why_not() and await self._has_looked()
+            done = not await why_not() and await self._has_looked()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_s if done else min(every_s, _RETRY_S)):
                     await self._wake.wait()

@@ -10,27 +10,15 @@ from typing import Any, Final
 
 import kopf
 
-from batcher_contract.names import SERVICE_LABEL
 from batcher_operator.default_runtimes import DefaultRuntimes
-from batcher_operator.memory import Kind, Memory
+from batcher_operator.memory import Memory
+from batcher_operator.resources import KINDS, OWNED, RUNTIMES, Kind
 from batcher_operator.standalone.failures import has_failed
-from batcher_operator.standalone.workload import MANAGED_BY, MANAGED_BY_LABEL
 from batcher_operator.views import Key
-from batcher_operator.workloads import Workloads, key_of_owned
+from batcher_operator.workloads import Workloads
 
-__all__ = ["GROUP", "PLURAL", "VERSION", "build_registry", "build_settings"]
+__all__ = ["build_registry", "build_settings"]
 
-GROUP: Final = "serving.kserve.io"
-VERSION: Final = "v1beta1"
-PLURAL: Final = "inferenceservices"
-
-_OWNED: Final = (
-    ("apps", "v1", "deployments"),
-    ("", "v1", "services"),
-    ("", "v1", "configmaps"),
-    ("autoscaling", "v2", "horizontalpodautoscalers"),
-)
-_OURS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 _PAGE: Final = 250
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REQUEST_TIMEOUT_S: Final = 60.0
@@ -51,22 +39,26 @@ def build_registry(
     """
     registry = kopf.OperatorRegistry()
 
-    def watch(kind: Kind, group: str, version: str, plural: str) -> None:
-        @kopf.on.event(group, version, plural, registry=registry, id=f"watch-{plural}")
-        async def on_event(event: kopf.RawEvent, **_: Any) -> None:
-            gone = event["type"] == "DELETED"
-            key = memory.take(kind, event["object"], gone)
-            look_at((key,))
-            if workloads is None:
-                return
-            # Pods that come up are seen in their Deployments.
-            if kind == "InferenceService" or (not gone and has_failed(event["object"])):
-                workloads.look_at((key,))
+    @_on_event(registry, "InferenceService")
+    async def on_service(event: kopf.RawEvent, **_: Any) -> None:
+        raw, gone = event["object"], event["type"] == "DELETED"
+        key = memory.take("InferenceService", raw, gone)
+        look_at((key,))
+        version = raw["metadata"].get("resourceVersion", "")
+        if workloads is not None and (gone or not workloads.wrote(key, version)):
+            workloads.look_at((key,))
 
-    watch("InferenceService", GROUP, VERSION, PLURAL)
-    watch("Pod", "", "v1", "pods")
+    @_on_event(registry, "Pod")
+    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        raw, gone = event["object"], event["type"] == "DELETED"
+        key = memory.take("Pod", raw, gone)
+        look_at((key,))
+        # Pods that come up are seen in their Deployments.
+        if workloads is not None and not gone and has_failed(raw):
+            workloads.look_at((key,))
+
     if workloads is not None:
-        _watch_workloads(registry, workloads, runtimes)
+        _watch_workloads(registry, memory, workloads, runtimes)
 
     @kopf.on.login(registry=registry, id="login")
     async def on_login(**_: Any) -> kopf.ConnectionInfo:
@@ -76,30 +68,48 @@ def build_registry(
 
 
 def _watch_workloads(
-    registry: kopf.OperatorRegistry, workloads: Workloads, runtimes: DefaultRuntimes | None
+    registry: kopf.OperatorRegistry,
+    memory: Memory,
+    workloads: Workloads,
+    runtimes: DefaultRuntimes | None,
 ) -> None:
-    for group, version, plural in _OWNED:
-
-        @kopf.on.event(group, version, plural, registry=registry, id=f"watch-{plural}")
+    def watch_owned(kind: Kind) -> None:
+        @_on_event(registry, kind)
         async def on_owned(event: kopf.RawEvent, **_: Any) -> None:
-            workloads.look_at((key_of_owned(event["object"]),))
+            gone = event["type"] == "DELETED"
+            other, matters = memory.take_other(kind, event["object"], gone)
+            if gone or (matters and not workloads.wrote(other.key, other.resource_version)):
+                workloads.look_at((other.key,))
 
-    for plural in ("servingruntimes", "clusterservingruntimes"):
+    def watch_runtimes(kind: Kind) -> None:
+        @_on_event(registry, kind)
+        async def on_runtime(event: kopf.RawEvent, **_: Any) -> None:
+            gone = event["type"] == "DELETED"
+            if memory.take_other(kind, event["object"], gone)[1]:
+                workloads.look_at_all()
+                if runtimes is not None:
+                    runtimes.look_again()
 
-        @kopf.on.event(GROUP, "v1alpha1", plural, registry=registry, id=f"watch-{plural}")
-        async def on_runtime(**_: Any) -> None:
-            workloads.look_at_all()
-            if runtimes is not None:
-                runtimes.look_again()
+    for kind in OWNED:
+        watch_owned(kind)
+    for kind in RUNTIMES:
+        watch_runtimes(kind)
+
+
+def _on_event(registry: kopf.OperatorRegistry, kind: Kind) -> Callable[[Any], Any]:
+    of = KINDS[kind]
+    return kopf.on.event(
+        of.group, of.version, of.plural, registry=registry, id=f"watch-{of.plural}"
+    )  # fmt: skip
 
 
 def build_settings() -> kopf.OperatorSettings:
     """What is watched is narrowed down by the API server, so that nothing else is ever sent."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.watching.label_selectors["", "v1", "pods"] = SERVICE_LABEL
-    for group, version, plural in _OWNED:
-        settings.watching.label_selectors[group, version, plural] = f"{SERVICE_LABEL},{_OURS}"
+    for of in KINDS.values():
+        if of.labels:
+            settings.watching.label_selectors[of.group, of.version, of.plural] = of.labels
     # Kinds that come later are not noticed: the operator waits for KServe's before it starts kopf.
     settings.scanning.disabled = True
     settings.watching.chunk_size = _PAGE

@@ -5,13 +5,13 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import aiohttp
 import kopf
 from kubernetes.aio import client, config
 
-from batcher_contract.names import SERVICE_LABEL
-from batcher_operator.memory import Kind
+from batcher_operator.resources import KINDS, Kind, is_straight, path_of
 
 __all__ = ["Conflict", "Kube", "Refused", "configure", "connection_of"]
 
@@ -20,10 +20,6 @@ _PAGE: Final = 500
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON: Final = "application/json"
 _APPLY: Final = "application/apply-patch+yaml"  # of which JSON is a part
-_LISTS: Final[Mapping[Kind, tuple[str, str]]] = {
-    "InferenceService": ("/apis/serving.kserve.io/v1beta1/inferenceservices", ""),
-    "Pod": ("/api/v1/pods", SERVICE_LABEL),
-}
 _TOKEN: Final = "BearerToken"  # noqa: S105 - the name of a kind of credential
 
 
@@ -89,7 +85,10 @@ async def connection_of(configuration: client.Configuration) -> kopf.ConnectionI
 
 
 class Kube:
-    """Requests to one API server; close it in the end."""
+    """Requests to one API server; close it in the end.
+
+    Paths are as `path_of` makes them: ValueError for one that leads elsewhere than it seems to.
+    """
 
     def __init__(self, configuration: client.Configuration) -> None:
         self._client = client.ApiClient(configuration)
@@ -156,7 +155,7 @@ class Kube:
         """
         namespace = event["metadata"]["namespace"]
         try:
-            await self._call("POST", f"/api/v1/namespaces/{namespace}/events", body=event)
+            await self._call("POST", path_of("v1", "events", namespace), body=event)
         except Conflict:
             return
         except Refused as error:
@@ -177,9 +176,10 @@ class Kube:
 
         Raises OSError.
         """
-        path, selector = _LISTS[kind]
+        resource = KINDS[kind]
+        path = path_of(resource.api_version, resource.plural)
         versions: dict[str, str] = {}
-        query = {"limit": str(_PAGE), "labelSelector": selector}
+        query = {"limit": str(_PAGE), "labelSelector": resource.labels}
         while True:
             try:
                 page = await self._call("GET", path, query=query, accept=_METADATA)
@@ -203,6 +203,8 @@ class Kube:
         accept: str = _JSON,
         content_type: str = _JSON,
     ) -> dict[str, Any]:
+        if not is_straight(unquote(path)):
+            raise ValueError(f"{path} leads elsewhere: quote what it is made of")
         request = await self._client.param_serialize(
             method,
             path,

@@ -4,23 +4,43 @@ Kept for comparison, too: `behind` tells which objects the API server has in ano
 events brought, which is how a watch that has died is found out.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from batcher_operator.views import Key, Pod, Service, read_pod, read_service
+from batcher_operator.resources import Kind
+from batcher_operator.views import (
+    Key,
+    Other,
+    Pod,
+    Service,
+    read_other,
+    read_pod,
+    read_service,
+)
 
-__all__ = ["Kind", "Memory"]
-
-Kind = Literal["InferenceService", "Pod"]
+__all__ = ["Memory"]
 
 
 class Memory:
-    """InferenceServices by name, pods by uid and by the InferenceService that they belong to."""
+    """InferenceServices by name, pods by uid and by the InferenceService that they belong to.
+
+    In standalone mode also which versions there are of what InferenceServices own or refer to.
+    """
 
     def __init__(self) -> None:
         self._services: dict[Key, Service] = {}
         self._pods: dict[str, Pod] = {}
         self._uids: dict[Key, set[str]] = {}
+        self._others: dict[Kind, dict[str, Other]] = {}
+
+    def take_other(self, kind: Kind, raw: Mapping[str, Any], gone: bool) -> tuple[Other, bool]:
+        """Take in one event of what InferenceServices own or refer to; whether that matters."""
+        known, other = self._others.setdefault(kind, {}), read_other(raw)
+        if gone:
+            known.pop(other.uid, None)
+            return other, True
+        before, known[other.uid] = known.get(other.uid), other
+        return other, before is None or before.digest != other.digest
 
     def take(self, kind: Kind, raw: Mapping[str, Any], gone: bool) -> Key:
         """Take in one event; the InferenceService that is to be looked at again."""
@@ -56,7 +76,13 @@ class Memory:
 
     def versions(self, kind: Kind) -> dict[str, str]:
         """The resourceVersion that was last seen of each object, by uid."""
-        known = self._services.values() if kind == "InferenceService" else self._pods.values()
+        known: Iterable[Service | Pod | Other]
+        if kind == "InferenceService":
+            known = self._services.values()
+        elif kind == "Pod":
+            known = self._pods.values()
+        else:
+            known = self._others.get(kind, {}).values()
         return {item.uid: item.resource_version for item in known}
 
     def forget(self, kind: Kind, uids: set[str]) -> set[Key]:
@@ -66,6 +92,9 @@ class Memory:
             for key in keys:
                 del self._services[key]
             return keys
+        if kind != "Pod":
+            others = self._others.get(kind, {})
+            return {others.pop(uid).key for uid in uids & others.keys()}
         keys = {self._pods[uid].key for uid in uids if uid in self._pods}
         for uid in uids:
             self._forget_pod(uid)

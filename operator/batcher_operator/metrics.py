@@ -35,6 +35,11 @@ class Metrics:
             "Times that an Event could not be created",
             registry=self._registry,
         )
+        self._look_failures = Counter(
+            f"{_PREFIX}look_failures_total",
+            "Times that an InferenceService could not be brought about, in standalone mode",
+            registry=self._registry,
+        )
         self._writes = Counter(
             f"{_PREFIX}certificate_writes_total",
             "Secrets and webhook configurations written for certificates, by kind",
@@ -59,6 +64,10 @@ class Metrics:
     def event_failed(self) -> None:
         """Count Events that could not be created."""
         self._event_failures.inc()
+
+    def look_failed(self) -> None:
+        """Count an InferenceService that has to be looked at again."""
+        self._look_failures.inc()
 
     def certificate_written(self, kind: str) -> None:
         """Count a write."""

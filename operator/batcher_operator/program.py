@@ -22,14 +22,16 @@ from batcher_operator.certs.plan import Lifetimes
 from batcher_operator.certs.scene import Names
 from batcher_operator.config import OperatorConfig
 from batcher_operator.default_runtimes import DefaultRuntimes, read_runtimes
-from batcher_operator.handlers import GROUP, PLURAL, VERSION, build_registry, build_settings
+from batcher_operator.handlers import build_registry, build_settings
 from batcher_operator.health import build_health_app, serve
 from batcher_operator.kube import Kube, configure, connection_of
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
+from batcher_operator.resources import IN_EVERY_MODE, KINDS, OWNED, RUNTIMES, Kind
 from batcher_operator.standalone.storage import Initializer
 from batcher_operator.standalone.workload import Platform
 from batcher_operator.surroundings import Surroundings
+from batcher_operator.views import Key
 from batcher_operator.watchdog import Watchdog
 from batcher_operator.workloads import Workloads
 
@@ -64,7 +66,8 @@ class _Operator:
         self._announcer = Announcer(
             self._memory, kube, self._metrics, config.sidecar_image, config.mode
         )
-        self._watchdog = Watchdog(self._memory, kube, self._announcer.look_at)
+        more: tuple[Kind, ...] = (*OWNED, *RUNTIMES) if config.mode == "standalone" else ()
+        self._watchdog = Watchdog(self._memory, kube, self._look_again, more)
         self._surroundings = Surroundings(kube, config.mode, config.manages_certificates)
         self._workloads: Workloads | None = None
         self._runtimes: DefaultRuntimes | None = None
@@ -77,6 +80,7 @@ class _Operator:
                 ),
                 self._announcer.tell_more,
                 lambda: [service.key for service in self._memory.services()],
+                self._metrics.look_failed,
             )
             if config.cluster_runtimes is not None:
                 self._runtimes = DefaultRuntimes(kube, read_runtimes(config.cluster_runtimes))
@@ -111,10 +115,11 @@ class _Operator:
             self._watchdog.keep(config.watch_check_s),
             self._surroundings.keep(config.certificate_poll_s),
         ]
+        why_not = self._surroundings.why_not_write
         if self._workloads is not None:
-            parts.append(self._workloads.keep(self._watchdog.synced, self._why_not_write))
+            parts.append(self._workloads.keep(self._watchdog.synced, why_not))
         if self._runtimes is not None:
-            parts.append(self._runtimes.keep(config.certificate_poll_s, self._why_not_write))
+            parts.append(self._runtimes.keep(config.certificate_poll_s, why_not))
         if config.manages_certificates:
             parts.append(self._authority.keep(config.certificate_poll_s))
         try:
@@ -145,18 +150,24 @@ class _Operator:
         )
 
     async def _is_there(self) -> bool:
+        kinds = (*IN_EVERY_MODE, *RUNTIMES) if self._workloads is not None else IN_EVERY_MODE
         try:
-            return await self._kube.serves(GROUP, VERSION, PLURAL)
+            for of in (KINDS[kind] for kind in kinds if kind != "Pod"):
+                if not await self._kube.serves(of.group, of.version, of.plural):
+                    return False
         except OSError as error:
             _log.warning("cannot ask for InferenceServices: %s", error)
             return False
+        return True
 
     async def _login(self) -> kopf.ConnectionInfo:
         # Anew each time: tokens are renewed.
         return await connection_of(await configure(self._config.kubeconfig))
 
-    def _why_not_write(self) -> str:
-        return self._surroundings.why_not_ready
+    def _look_again(self, keys: set[Key]) -> None:
+        self._announcer.look_at(keys)
+        if self._workloads is not None:
+            self._workloads.look_at(keys)
 
     def why_not_ready(self) -> str:
         """What keeps `helm install --wait` waiting, in a sentence; empty once all is well."""
@@ -170,6 +181,8 @@ class _Operator:
             return why
         if self._runtimes is not None and self._runtimes.why_not_ready:
             return self._runtimes.why_not_ready
+        if missing is not None:
+            return f"the cluster has no {missing}s: install the chart with crds.enabled=true"
         if not self._watchdog.synced.is_set():
             if self._watchdog.trouble:
                 return self._watchdog.trouble

@@ -1,5 +1,7 @@
 """What the operator keeps of InferenceServices and pods: small, and whatever they hold."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -7,11 +9,21 @@ from typing import Any, Final, NamedTuple
 from batcher_contract import FIELDS
 from batcher_contract.names import BATCHER_ANNOTATION, COMPONENT_LABEL, MARKER_ENV, SERVICE_LABEL
 
-__all__ = ["Key", "Pod", "Service", "Sidecar", "read_pod", "read_service"]
+__all__ = [
+    "Key",
+    "Other",
+    "Pod",
+    "Service",
+    "Sidecar",
+    "read_other",
+    "read_pod",
+    "read_service",
+]
 
 _COMPONENTS: Final = ("predictor", "transformer")
 _DECISION: Final = FIELDS["decision"].annotation_key
 _OVER: Final = ("Succeeded", "Failed")
+_VERSIONS: Final = ("resourceVersion", "generation", "managedFields")
 _DEFAULT_GRACE_S: Final = 30  # of Kubernetes
 
 
@@ -72,6 +84,19 @@ class Pod:
     """Whether it is over or on its way out."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """Any other object: what an InferenceService owns, or may refer to."""
+
+    key: Key
+    """The InferenceService that its label names, if it has one."""
+
+    uid: str
+    resource_version: str
+    digest: bytes
+    """The same for as long as nothing changes that an InferenceService's workload goes by."""
+
+
 def read_service(raw: Mapping[str, Any]) -> Service:
     """An InferenceService of v1beta1 as the API server sent it."""
     meta, spec = _map(raw.get("metadata")), _map(raw.get("spec"))
@@ -104,6 +129,39 @@ def read_pod(raw: Mapping[str, Any]) -> Pod:
         grace_s=grace_s if isinstance(grace_s, int) else _DEFAULT_GRACE_S,
         ending="deletionTimestamp" in meta or _map(raw.get("status")).get("phase") in _OVER,
     )
+
+
+def read_other(raw: Mapping[str, Any]) -> Other:
+    """An object of any kind as the API server sent it."""
+    meta = _map(raw.get("metadata"))
+    content = {key: raw[key] for key in raw if key not in ("metadata", "status")}
+    content["metadata"] = {key: meta[key] for key in meta if key not in _VERSIONS}
+    if raw.get("kind") == "Deployment":
+        # Autoscalers' statuses change four times a minute, and nothing goes by them.
+        content["status"] = _progress(_map(raw.get("status")))
+    text = json.dumps(content, sort_keys=True, default=_plain)
+    return Other(
+        key=Key(_text(meta.get("namespace")), _text(_map(meta.get("labels")).get(SERVICE_LABEL))),
+        uid=_text(meta.get("uid")),
+        resource_version=_text(meta.get("resourceVersion")),
+        digest=hashlib.sha256(text.encode()).digest(),
+    )
+
+
+def _progress(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A Deployment's status without its times, and without how many pods are ready just now."""
+    counts = ("observedGeneration", "replicas", "updatedReplicas")
+    told = ("type", "status", "reason", "message")
+    return {
+        **{key: status.get(key) for key in counts},
+        "conditions": [
+            {key: _map(each).get(key) for key in told} for each in _list(status.get("conditions"))
+        ],
+    }
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else list(_list(value))
 
 
 def _sidecars(spec: Mapping[str, Any]) -> Iterator[Sidecar]:

@@ -9,18 +9,17 @@ Objects that are gone without an event (a watch that began anew does not tell) a
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NoReturn, Protocol
 
-from batcher_operator.memory import Kind, Memory
+from batcher_operator.memory import Memory
+from batcher_operator.resources import IN_EVERY_MODE, Kind
 from batcher_operator.views import Key
 
 __all__ = ["FIRST_LOOKS_S", "Lister", "Watchdog"]
 
 FIRST_LOOKS_S: Final = 0.25
 """Between looks until the events have caught up for the first time."""
-
-_KINDS: Final[tuple[Kind, ...]] = ("InferenceService", "Pod")
 
 _log = logging.getLogger(__name__)
 
@@ -39,18 +38,29 @@ class Watchdog:
     """Compares what is with what events brought."""
 
     def __init__(
-        self, memory: Memory, lister: Lister, look_again: Callable[[set[Key]], None]
+        self,
+        memory: Memory,
+        lister: Lister,
+        look_again: Callable[[set[Key]], None],
+        more: Collection[Kind] = (),
     ) -> None:
+        """`more` kinds are watched than those of every mode.
+
+        Nobody waits for them at the start: what is done about them begins with the objects as they
+        are. Their statuses may change all the time, so that one of them is always a little behind.
+        """
         self._memory = memory
         self._lister = lister
         self._look_again = look_again
-        self._behind: dict[Kind, dict[str, str | None]] = {kind: {} for kind in _KINDS}
-        self._gone: dict[Kind, set[str]] = {kind: set() for kind in _KINDS}
+        self._kinds = (*IN_EVERY_MODE, *more)
+        self._behind: dict[Kind, dict[str, str | None]] = {kind: {} for kind in self._kinds}
+        self._gone: dict[Kind, set[str]] = {kind: set() for kind in self._kinds}
+        self._missing: set[Kind] = set()
         self.synced = asyncio.Event()
         """Set once events have brought everything that was there."""
 
         self.kind_missing: Kind | None = None
-        """A kind that the API server does not know."""
+        """A kind that the API server does not know. Until it does, nothing is watched."""
 
         self.trouble: str = ""
         """Why the last look failed, in a sentence; empty if it did not."""
@@ -84,22 +94,31 @@ class Watchdog:
         Raises OSError where the API server gives no answer.
         """
         stalled = []
-        missing: Kind | None = None
         behind_count = 0
-        for kind in _KINDS:
+        for kind in self._kinds:
+            if not compare and kind not in IN_EVERY_MODE and kind not in self._missing:
+                continue
             there = await self._lister.versions(kind)
+            self._missing.discard(kind)
             if there is None:
-                missing, there = kind, {}
+                self._missing.add(kind)
+                there = {}
             seen = self._memory.versions(kind)
             behind = {uid: seen.get(uid) for uid in there if seen.get(uid) != there[uid]}
-            behind_count += len(behind)
+            if kind in IN_EVERY_MODE:
+                behind_count += len(behind)
             if compare:
                 if count := self._unmoved(kind, behind):
                     stalled.append(f"events of {count} {kind}(s) do not arrive")
+                    behind_count += count if kind not in IN_EVERY_MODE else 0
                 self._forget(kind, seen.keys() - there.keys())
-        self.kind_missing, self.behind_count = missing, behind_count
-        if not behind_count and missing is None:
+        self.behind_count = behind_count
+        self.kind_missing = next((kind for kind in self._kinds if kind in self._missing), None)
+        if not behind_count and self.kind_missing is None:
             self.synced.set()
+        if self.kind_missing is not None and not self.synced.is_set():
+            # Nothing is watched yet, so nothing is missed.
+            self._behind = {kind: {} for kind in self._kinds}
         if compare:
             before, self.stalled = self.stalled, "; ".join(stalled)
             if self.stalled and self.stalled != before:

@@ -6,81 +6,33 @@ writes the status where it differs. It may be stopped anywhere: the next look be
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from batcher_contract.names import COMPONENT_LABEL, SERVICE_LABEL, SETTINGS_FILE
-from batcher_contract.standalone import COMPONENTS
-from batcher_operator.kube import Conflict, Refused
+from batcher_operator.ownership import is_ours
 from batcher_operator.reconcile import Notice
-from batcher_operator.standalone.credentials import read_account, read_secret
+from batcher_operator.references import References
+from batcher_operator.resources import KINDS, path_of
+from batcher_operator.rounds import Rounds
 from batcher_operator.standalone.failures import Failure, failures_of
-from batcher_operator.standalone.runtimes import Runtime, read_runtime
-from batcher_operator.standalone.scaling import replicas_to_hand_over
-from batcher_operator.standalone.status import (
-    Observed,
-    components_in,
-    is_rolled_out,
-    is_up,
-    status_of,
-)
+from batcher_operator.standalone.status import Observed, components_in, is_up, status_of
 from batcher_operator.standalone.workload import (
-    MANAGED_BY,
     Found,
     Platform,
-    Unwanted,
     Workload,
-    account_of,
     component_name,
-    settings_name,
     workload_of,
 )
+from batcher_operator.store import Object, Store
 from batcher_operator.views import Key
+from batcher_operator.writer import Outcome, Writer, path_of_owned
 
-__all__ = ["Store", "Workloads", "key_of_owned", "notices_of"]
-
-_RETRY_S: Final = 5.0
-_ALL_AGAIN_S: Final = 300.0
-"""How often all are looked at: not everything that they refer to is watched."""
+__all__ = ["Workloads", "notices_of"]
 
 _SCALER: Final = "serving.kserve.io/autoscalerClass"
-_HANDING_OVER: Final = f"{MANAGED_BY}-replicas"
-_PLURALS: Final = {
-    ("v1", "ConfigMap"): "configmaps",
-    ("v1", "Service"): "services",
-    ("apps/v1", "Deployment"): "deployments",
-    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
-}
-_RUNTIMES: Final = "/apis/serving.kserve.io/v1alpha1"
-
-_log = logging.getLogger(__name__)
-
-Object = dict[str, Any]
-
-
-class Store(Protocol):
-    """The API server. Each call is bounded in time and raises OSError with a sentence."""
-
-    async def get(self, path: str) -> Object | None:
-        """An object, or None where there is none."""
-
-    async def put(self, path: str, body: Mapping[str, Any]) -> Object:
-        """Replace an object; Conflict if its resourceVersion is not the one in `body`."""
-
-    async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> Object:
-        """Server-side apply, also against other managers."""
-
-    async def delete(self, path: str, uid: str) -> None:
-        """Delete an object if it is still the one of this uid."""
-
-    async def list_items(self, path: str, labels: str = "") -> list[Object]:
-        """The objects of a collection, or those that a selector of labels fits.
-
-        None where there is no such kind.
-        """
 
 
 class Workloads:
@@ -92,179 +44,86 @@ class Workloads:
         platform: Platform,
         tell: Callable[[Key, tuple[Notice, ...], Mapping[str, str]], None],
         all_keys: Callable[[], Collection[Key]],
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._platform = platform
         self._tell = tell
         self._all_keys = all_keys
-        self._waiting: dict[Key, None] = {}
-        self._wake = asyncio.Event()
+        self._references = References(store)
+        self._writer = Writer(store)
+        self._rounds = Rounds(self.look, self._all_anew, on_failure)
 
     def look_at(self, keys: Collection[Key]) -> None:
         """Have these InferenceServices looked at."""
-        self._waiting.update(dict.fromkeys(keys))
-        self._wake.set()
+        self._rounds.look_at(keys)
 
     def look_at_all(self) -> None:
-        """Have all of them looked at, as after a runtime has changed."""
-        self.look_at(self._all_keys())
+        """Have all of them looked at: a runtime has changed."""
+        self._references.doubt()
+        self._rounds.look_at_all()
 
-    async def keep(self, begin: asyncio.Event, why_not: Callable[[], str]) -> NoReturn:
+    def wrote(self, key: Key, version: str) -> bool:
+        """Whether the last look already took this version of an object into account."""
+        return self._writer.wrote(key, version)
+
+    async def keep(self, begin: asyncio.Event, why_not: Callable[[], Awaitable[str]]) -> NoReturn:
         """Work for good from when `begin` is set, but not while `why_not` gives a reason."""
-        await begin.wait()
-        self.look_at_all()
-        while True:
-            try:
-                async with asyncio.timeout(_ALL_AGAIN_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self.look_at_all()
-            if why_not() or not await self.work():
-                await asyncio.sleep(_RETRY_S)
+        await self._rounds.keep(begin, why_not)
 
-    async def work(self) -> bool:
-        """Look at all that wait; whether each look came to its end."""
-        self._wake.clear()
-        waiting, self._waiting = self._waiting, {}
-        again = []
-        for key in waiting:
-            try:
-                await self._look(key)
-            except Conflict:
-                again.append(key)
-            except OSError as error:
-                _log.warning("cannot look at %s/%s: %s", key.namespace, key.name, error)
-                again.append(key)
-        if again:
-            self.look_at(again)
-        return not again
+    def _all_anew(self) -> Collection[Key]:
+        self._writer.doubt()
+        return self._all_keys()
 
-    async def _look(self, key: Key) -> None:
+    async def look(self, key: Key, tries: int = 0) -> bool:
+        """Look at one, having failed `tries` times in a row; False if it has to be tried again.
+
+        Raises OSError where that is not even told.
+        """
         service = await self._store.get(_path_of_service(key))
         if service is None or "deletionTimestamp" in service["metadata"]:
             # What it owned goes with it.
+            self._writer.forget(key)
             self._tell(key, (), {})
-            return
-        found = await self._find(key, service)
+            return True
+        uid = service["metadata"]["uid"]
+        self._writer.begin(key)
+        self._writer.took(key, service)
+        found = await self._references.find(key, service)
         workload = workload_of(service, found, self._platform)
-        applied, troubles = await self._apply(key, workload, _scaled(service, workload, found))
+        scaled = _scaled(service, workload, found)
+        outcome = await self._writer.apply(key, uid, workload, scaled, tries)
         for unwanted in workload.unwanted:
-            await self._delete(key, service, unwanted, applied)
-        observed = await self._observe(key, service, applied, troubles)
+            await self._writer.delete(key, uid, unwanted, outcome.applied)
+        observed = await self._observe(key, service, outcome)
         observed = replace(observed, failures=await self._failures(key, observed))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         status = status_of(service, workload, observed, now)
         if service.get("status") != status:
-            await self._store.put(f"{_path_of_service(key)}/status", {**service, "status": status})
-        notices = notices_of(workload, troubles, observed.failures)
-        self._tell(key, notices, {**found.settings, **_files_of(applied)})
+            changed = {**service, "status": status}
+            self._writer.took(key, await self._store.put(_path_of_service(key, "status"), changed))
+        notices = notices_of(workload, outcome.troubles, observed.failures)
+        self._tell(key, notices, {**found.settings, **_files_of(outcome.applied)})
+        return not outcome.may_pass
 
-    async def _find(self, key: Key, service: Object) -> Found:
-        """What the InferenceService refers to."""
-        spec = service.get("spec") or {}
-        components = {name: spec.get(name) or {} for name in COMPONENTS if spec.get(name)}
-        accounts, secrets, settings = {}, {}, {}
-        for name, component in components.items():
-            account_name = account_of(component)
-            raw = await self._store.get(_path(key, "serviceaccounts", account_name))
-            if raw is not None:
-                accounts[account_name] = account = read_account(raw)
-                for each in account.secrets:
-                    if (secret := await self._store.get(_path(key, "secrets", each))) is not None:
-                        secrets[each] = read_secret(secret)
-            called = settings_name(key.name, name)
-            config_map = await self._store.get(_path(key, "configmaps", called))
-            text = ((config_map or {}).get("data") or {}).get(SETTINGS_FILE)
-            if text is not None:
-                settings[name] = text
-        return Found(
-            runtimes=await self._runtimes(key),
-            accounts=accounts,
-            secrets=secrets,
-            settings=settings,
-            autoscaled=await self._autoscaled(key, service["metadata"]["uid"]),
-        )
-
-    async def _runtimes(self, key: Key) -> tuple[Runtime, ...]:
-        inside = f"{_RUNTIMES}/namespaces/{key.namespace}/servingruntimes"
-        own = await self._store.list_items(inside)
-        clusters = await self._store.list_items(f"{_RUNTIMES}/clusterservingruntimes")
-        return tuple(map(read_runtime, (*own, *clusters)))
-
-    async def _autoscaled(self, key: Key, uid: str) -> frozenset[str]:
-        """Deployments that autoscalers of the user's own scale."""
-        path = f"/apis/autoscaling/v2/namespaces/{key.namespace}/horizontalpodautoscalers"
-        return frozenset(
-            scaler["spec"]["scaleTargetRef"]["name"]
-            for scaler in await self._store.list_items(path)
-            if scaler["spec"]["scaleTargetRef"]["kind"] == "Deployment" and not _owns(uid, scaler)
-        )
-
-    async def _apply(
-        self, key: Key, workload: Workload, scaled: Collection[str]
-    ) -> tuple[dict[str, Object], dict[str, str]]:
-        """Apply the objects; what they are now by path, and by component what was refused.
-
-        `scaled` names the Deployments whose `replicas` are somebody else's.
-        """
-        applied: dict[str, Object] = {}
-        troubles: dict[str, str] = {}
-        for wanted in workload.objects:
-            component = wanted["metadata"]["labels"]["component"]
-            if component in troubles:
-                continue
-            path = _path_of(key, wanted["apiVersion"], wanted["kind"], wanted["metadata"]["name"])
-            try:
-                if wanted["kind"] == "Deployment" and wanted["metadata"]["name"] in scaled:
-                    await self._hand_over_replicas(path)
-                applied[path] = await self._store.apply(path, wanted, MANAGED_BY)
-            except Refused as error:
-                if error.status in (409, 429) or error.status >= 500:
-                    raise
-                name = f"{wanted['kind']} {wanted['metadata']['name']}"
-                troubles[component] = f"the {name} cannot be applied: {error}"
-        return applied, troubles
-
-    async def _hand_over_replicas(self, path: str) -> None:
-        """Let go of a number that we set, without its falling back to 1 in between."""
-        found = await self._store.get(path)
-        kept = replicas_to_hand_over(found, MANAGED_BY) if found else None
-        if kept is not None:
-            await self._store.apply(path, kept, _HANDING_OVER)
-
-    async def _delete(
-        self, key: Key, service: Object, unwanted: Unwanted, applied: Mapping[str, Object]
-    ) -> None:
-        path = _path_of(key, unwanted.api_version, unwanted.kind, unwanted.name)
-        found = await self._store.get(path)
-        if found is None or not _owns(service["metadata"]["uid"], found):
-            return
-        if unwanted.after_rollout_of:
-            deployment = _path_of(key, "apps/v1", "Deployment", unwanted.after_rollout_of)
-            if not is_rolled_out(await self._as_it_is(deployment, applied)):
-                return  # its events bring us back
-        await self._store.delete(path, found["metadata"]["uid"])
-
-    async def _observe(
-        self,
-        key: Key,
-        service: Object,
-        applied: Mapping[str, Object],
-        troubles: Mapping[str, str],
-    ) -> Observed:
+    async def _observe(self, key: Key, service: Object, outcome: Outcome) -> Observed:
         deployments, services = {}, []
         for component in components_in(service.get("spec") or {}):
             name = component_name(key.name, component)
-            found = await self._as_it_is(_path_of(key, "apps/v1", "Deployment", name), applied)
+            found = await self._as_it_is(key, service, "Deployment", name, outcome.applied)
             if found is not None:
                 deployments[name] = found
-            if await self._as_it_is(_path_of(key, "v1", "Service", name), applied) is not None:
+            if await self._as_it_is(key, service, "Service", name, outcome.applied) is not None:
                 services.append(name)
-        return Observed(deployments=deployments, services=services, troubles=troubles)
+        return Observed(deployments=deployments, services=services, troubles=outcome.troubles)
 
-    async def _as_it_is(self, path: str, applied: Mapping[str, Object]) -> Object | None:
-        """An object; it is asked for only where applying it has not just brought it."""
-        return applied.get(path) or await self._store.get(path)
+    async def _as_it_is(
+        self, key: Key, service: Object, kind: str, name: str, applied: Mapping[str, Object]
+    ) -> Object | None:
+        """One of our objects; it is asked for only where applying it has not just brought it."""
+        path = path_of_owned(key, kind, name)
+        found = applied.get(path) or await self._store.get(path)
+        return found if found and is_ours(service["metadata"]["uid"], found) else None
 
     async def _failures(self, key: Key, observed: Observed) -> Mapping[str, Failure]:
         """Why pods are not ready, by component, where a Deployment is not up."""
@@ -272,7 +131,7 @@ class Workloads:
         if not down:
             return {}
         pods = await self._store.list_items(
-            f"/api/v1/namespaces/{key.namespace}/pods", f"{SERVICE_LABEL}={key.name}"
+            path_of("v1", "pods", key.namespace), f"{SERVICE_LABEL}={key.name}"
         )
         found = failures_of(pods)
         return {each: why for each, why in found.items() if component_name(key.name, each) in down}
@@ -319,27 +178,6 @@ def _scaled(service: Object, workload: Workload, found: Found) -> frozenset[str]
     return frozenset(ours | others)
 
 
-def _owns(uid: str, found: Object) -> bool:
-    owners = found["metadata"].get("ownerReferences") or ()
-    return any(owner.get("uid") == uid for owner in owners)
-
-
-def _path_of_service(key: Key) -> str:
-    where = f"/apis/serving.kserve.io/v1beta1/namespaces/{key.namespace}"
-    return f"{where}/inferenceservices/{key.name}"
-
-
-def _path(key: Key, plural: str, name: str) -> str:
-    return f"/api/v1/namespaces/{key.namespace}/{plural}/{name}"
-
-
-def _path_of(key: Key, api_version: str, kind: str, name: str) -> str:
-    plural = _PLURALS[api_version, kind]
-    prefix = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
-    return f"{prefix}/namespaces/{key.namespace}/{plural}/{name}"
-
-
-def key_of_owned(raw: Mapping[str, Any]) -> Key:
-    """The InferenceService that an object of its workload names in its label."""
-    meta = raw.get("metadata") or {}
-    return Key(meta.get("namespace") or "", (meta.get("labels") or {}).get(SERVICE_LABEL) or "")
+def _path_of_service(key: Key, part: str = "") -> str:
+    of = KINDS["InferenceService"]
+    return path_of(of.api_version, of.plural, key.namespace, key.name, part)

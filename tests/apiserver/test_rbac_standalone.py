@@ -231,8 +231,7 @@ def words_of(missing: Right) -> tuple[str, ...]:
 
 def is_told_only(missing: Right) -> bool:
     """Whether what is made at the start can be made without it: changes would be missed."""
-    of_owned = missing.resource in [resource for _, _, resource, _ in OWNED[:3]]
-    return missing.verb == "watch" or (missing.verb == "list" and of_owned)
+    return missing.verb == "watch"
 
 
 DELETE_RUNTIME: Final = right(GROUP, "clusterservingruntimes", "delete", RUNTIME)

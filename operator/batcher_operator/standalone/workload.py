@@ -70,6 +70,7 @@ _NOT_COPIED_FROM: Final = (
 InferenceService."""
 
 _CONFIG_MAP: Final = FIELDS["settings_config_map"].annotation_key
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,6 @@ class Found:
 class Unwanted:
     """An object that is to be deleted, if it is there and the InferenceService owns it."""
 
-    api_version: str
     kind: str
     name: str
     after_rollout_of: str = ""
@@ -311,14 +311,15 @@ class _Maker:
         with_model(parts.spec, uri, credentials, initializer, read_only=read_only)
 
     def _credentials(self, name: str, component: Mapping[str, Any]) -> Credentials:
-        """Raises SettingsError where a Secret is missing: the model could not be fetched."""
+        """Raises SettingsError where there is no such Secret: the model could not be fetched."""
         account = self._found.accounts.get(account_of(component))
         if account is None:
             # Its pods are refused until it is there, and the Deployment tells.
             return Credentials()
         path = f"spec.{name}.serviceAccountName"
         if account.no_names:
-            problem = f"lists what are no names of Secrets ({', '.join(account.no_names)})"
+            odd = ", ".join(repr(each[:_SHOWN]) for each in account.no_names)
+            problem = f"lists what are no names of Secrets ({odd})"
             remedy = "take them off the ServiceAccount"
             raise SettingsError([Fault(path, account.name, problem, remedy)])
         missing = [each for each in account.secrets if each not in self._found.secrets]
@@ -359,11 +360,11 @@ class _Maker:
     def _all_of(self, name: str) -> Iterator[Unwanted]:
         called = component_name(self._name, name)
         scaler = "HorizontalPodAutoscaler"
-        yield Unwanted(api_version="autoscaling/v2", kind=scaler, name=called)
-        yield Unwanted(api_version="apps/v1", kind="Deployment", name=called)
-        yield Unwanted(api_version="v1", kind="Service", name=called)
+        yield Unwanted(kind=scaler, name=called)
+        yield Unwanted(kind="Deployment", name=called)
+        yield Unwanted(kind="Service", name=called)
         settings = settings_name(self._name, name)
-        yield Unwanted(api_version="v1", kind="ConfigMap", name=settings, after_rollout_of=called)
+        yield Unwanted(kind="ConfigMap", name=settings, after_rollout_of=called)
 
     def _left_over(self, name: str, made: list[Json]) -> Iterator[Unwanted]:
         kinds = {each["kind"] for each in made}

@@ -4,7 +4,7 @@ from typing import Any
 
 from batcher_contract import __version__
 
-__all__ = ["IMAGE", "pod", "service", "sidecar"]
+__all__ = ["IMAGE", "owned", "pod", "service", "sidecar"]
 
 IMAGE = "example.org/sidecar:1"
 Json = dict[str, Any]
@@ -64,4 +64,21 @@ def pod(
         },
         "spec": {"containers": [{"name": "kserve-container"}, *containers], **spec},
         "status": {"phase": "Running"},
+    }
+
+
+def owned(
+    kind: str, uid: str = "uid-of-owned", resource_version: str = "1", **content: Any
+) -> Json:
+    """What an InferenceService owns."""
+    return {
+        "kind": kind,
+        "metadata": {
+            "name": "iris-predictor",
+            "namespace": "models",
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": {"serving.kserve.io/inferenceservice": "iris", "component": "predictor"},
+        },
+        **content,
     }

@@ -142,7 +142,11 @@ async def test_it_waits_while_nothing_may_be_written_and_mends_what_changes(
     cluster: Cluster, file: Path
 ) -> None:
     looking, why = runtimes(cluster, file), ["KServe runs InferenceServices here"]
-    task = asyncio.ensure_future(looking.keep(3600, lambda: why[0]))
+
+    async def why_not() -> str:
+        return why[0]
+
+    task = asyncio.ensure_future(looking.keep(3600, why_not))
     try:
         await let_it_work()
         assert cluster.objects == {}

@@ -62,6 +62,7 @@ async def test_metrics(stand: Stand) -> None:
     stand.metrics.watch_certificates(lambda: standing)
     stand.metrics.event("SidecarMissing")
     stand.metrics.certificate_written("Secret")
+    stand.metrics.look_failed()
     _, text = await stand.get("/metrics")
     prefix = "inference_batcher_operator_"
     for line in (
@@ -75,6 +76,7 @@ async def test_metrics(stand: Stand) -> None:
         'certificate_expiry_timestamp_seconds{certificate="serving"} 4.0',
         'events_total{reason="SidecarMissing"} 1.0',
         'certificate_writes_total{kind="Secret"} 1.0',
+        "look_failures_total 1.0",
     ):
         assert prefix + line in text.splitlines()
 

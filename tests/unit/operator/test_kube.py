@@ -11,8 +11,10 @@ import pytest
 import yaml
 from aiohttp import web
 from kopf._cogs.clients.auth import APIContext
+from kubernetes.aio import client
 
 from batcher_operator.kube import Kube, configure, connection_of
+from batcher_operator.resources import path_of
 from tests.apiserver.kit.authority import Authority, Pair
 
 PATH = "/api/v1/namespaces/default"
@@ -116,3 +118,42 @@ async def test_a_certificate_of_another_authority_is_refused(ask: Ask, tmp_path:
     async with api_server(tmp_path, pair, Authority()) as kubeconfig:
         with pytest.raises(OSError, match="unable to get local issuer certificate"):
             await ask(kubeconfig)
+
+
+@asynccontextmanager
+async def recorded() -> AsyncIterator[tuple[Kube, list[str]]]:
+    """Requests to a server that takes all, and the paths as they came to it."""
+    paths: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        paths.append(request.raw_path)
+        return web.json_response({"kind": "Secret"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{all:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    kube = Kube(client.Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    try:
+        yield kube, paths
+    finally:
+        await kube.close()
+        await runner.cleanup()
+
+
+async def test_a_name_reaches_the_server_as_one_segment() -> None:
+    async with recorded() as (kube, paths):
+        path = path_of("v1", "secrets", "models", "a b?c#d")
+        await kube.get(path)
+        assert paths == [path]
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../../kube-system/secrets/s3", "%2e%2e", "..%2F..%2Fkube-system"]
+)
+async def test_a_path_that_leads_elsewhere_is_not_asked_for(name: str) -> None:
+    async with recorded() as (kube, paths):
+        with pytest.raises(ValueError, match="leads elsewhere"):
+            await kube.get(f"/api/v1/namespaces/models/secrets/{name}")
+        assert paths == []

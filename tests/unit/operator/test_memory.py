@@ -1,4 +1,10 @@
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
 from batcher_operator.memory import Memory
+from batcher_operator.resources import Kind
 from batcher_operator.views import Key
 from tests.unit.operator import objects
 
@@ -49,3 +55,54 @@ def test_forgetting_tells_which_services_to_look_at() -> None:
     assert memory.forget("Pod", {"uid-iris-predictor-1"}) == {IRIS}
     assert memory.forget("InferenceService", {"uid-iris"}) == {IRIS}
     assert memory.versions("Pod") == memory.versions("InferenceService") == {}
+
+
+CONDITION = {"type": "Available", "status": "True", "lastUpdateTime": "1"}
+STATUS = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 0, "conditions": [CONDITION]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "matters"),
+    [
+        ("HorizontalPodAutoscaler", {"status": {"currentReplicas": 1}}, {"status": {}}, False),
+        ("HorizontalPodAutoscaler", {"spec": {"minReplicas": 1}}, {"spec": {}}, True),
+        ("ConfigMap", {"data": {"a": "1"}}, {"data": {"a": "2"}}, True),
+        ("Service", {"spec": {"ports": [1]}}, {"spec": {"ports": [2]}}, True),
+        ("Deployment", {"status": STATUS}, {"status": {**STATUS, "readyReplicas": 1}}, False),
+        ("Deployment", {"status": STATUS}, {"status": {**STATUS, "updatedReplicas": 0}}, True),
+        (
+            "Deployment",
+            {"status": STATUS},
+            {"status": {**STATUS, "conditions": [{**CONDITION, "lastUpdateTime": "2"}]}},
+            False,
+        ),
+        (
+            "Deployment",
+            {"status": STATUS},
+            {"status": {**STATUS, "conditions": [{**CONDITION, "status": "False"}]}},
+            True,
+        ),
+    ],
+)
+def test_only_what_a_workload_goes_by_matters(
+    kind: Kind, before: dict[str, Any], after: dict[str, Any], matters: bool
+) -> None:
+    memory = Memory()
+    other, first = memory.take_other(kind, objects.owned(kind, **before), gone=False)
+    assert first
+    assert other.key == IRIS
+    raw = MappingProxyType(objects.owned(kind, resource_version="2", **after))  # as kopf's views
+    assert memory.take_other(kind, raw, gone=False)[1] == matters
+    assert memory.versions(kind) == {"uid-of-owned": "2"}
+    assert memory.take_other(kind, raw, gone=True)[1]
+    assert memory.versions(kind) == {}
+
+
+def test_a_label_or_an_owner_that_changes_matters() -> None:
+    memory = Memory()
+    memory.take_other("Service", objects.owned("Service"), gone=False)
+    changed = objects.owned("Service")
+    changed["metadata"]["labels"]["component"] = "other"
+    assert memory.take_other("Service", changed, gone=False)[1]
+    changed["metadata"]["ownerReferences"] = []
+    assert memory.take_other("Service", changed, gone=False)[1]

@@ -85,3 +85,68 @@ async def test_standalone_writes_only_where_nobody_else_does(
     sentence = await why(Cluster(**objects), True, "standalone")
     assert told in sentence
     assert bool(sentence) == bool(told)
+
+
+class Stand:
+    """Standalone mode, with certificates of others'; a clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.cluster = Cluster(**{CRD: crd("inference-batcher")})
+        self.surroundings = Surroundings(self.cluster, "standalone", False, lambda: self.now_s)
+
+
+async def test_what_keeps_it_from_being_ready_need_not_keep_it_from_writing() -> None:
+    stand = Stand()
+    assert await stand.surroundings.why_not_write() == ""
+    assert "not been looked at" in stand.surroundings.why_not_ready
+    await stand.surroundings.look()
+    assert "caBundle" in stand.surroundings.why_not_ready
+    assert await stand.surroundings.why_not_write() == ""
+
+
+async def test_kserve_that_comes_later_stops_the_writing_within_a_second() -> None:
+    stand = Stand()
+    await stand.surroundings.look()
+    stand.cluster.objects[KSERVES] = {}
+    stand.now_s = 1.0
+    words = "KServe runs InferenceServices here, and nothing is written: set --mode kserve"
+    assert (await stand.surroundings.why_not_write()).endswith(words)
+    assert stand.surroundings.why_not_ready.endswith(words)
+    del stand.cluster.objects[KSERVES]
+    stand.now_s = 2.0
+    assert await stand.surroundings.why_not_write() == ""
+
+
+async def test_a_definition_that_becomes_somebody_elses_stops_the_writing() -> None:
+    stand = Stand()
+    assert await stand.surroundings.why_not_write() == ""
+    stand.cluster.objects[CRD] = crd("kserve")
+    stand.now_s = 1.0
+    assert "is not this chart's" in await stand.surroundings.why_not_write()
+
+
+async def test_others_are_asked_for_once_a_second_at_most() -> None:
+    stand = Stand()
+    asked: list[str] = []
+    get = stand.cluster.get
+
+    async def counted(path: str) -> dict[str, Any] | None:
+        asked.append(path)
+        return await get(path)
+
+    stand.cluster.get = counted  # type: ignore[method-assign]
+    for tenth in range(11):
+        stand.now_s = tenth / 10
+        await stand.surroundings.why_not_write()
+    assert [path.rpartition("/")[2] for path in asked].count(KSERVES.rpartition("/")[2]) == 2
+
+
+async def test_nothing_is_written_while_nobody_can_tell_whose_it_is() -> None:
+    stand = Stand()
+
+    async def fail(path: str) -> dict[str, Any] | None:
+        raise OSError("the API server gives no answer")
+
+    stand.cluster.get = fail  # type: ignore[method-assign]
+    assert await stand.surroundings.why_not_write() == "the API server gives no answer"

@@ -57,7 +57,7 @@ def test_an_account_that_lists_what_is_no_secret() -> None:
     assert list(map(str, workload.faults)) == [
         (
             'spec.predictor.serviceAccountName "sa" lists what are no names of Secrets '
-            "(../../kube-system/secrets/x): take them off the ServiceAccount"
+            "('../../kube-system/secrets/x'): take them off the ServiceAccount"
         )
     ]
 
