@@ -10,7 +10,8 @@ import msgspec
 
 from batcher_sidecar.codecs.base import Content, Message, NotByRows, Unsplittable
 from batcher_sidecar.codecs.v2.binary import Rope
-from batcher_sidecar.codecs.v2.request import V2Request, own_lines
+from batcher_sidecar.codecs.v2.join import own_lines
+from batcher_sidecar.codecs.v2.request import V2Request
 from batcher_sidecar.codecs.v2.tensors import BYTES, SIZES_BYTES, count_elements, cut_rows
 
 if TYPE_CHECKING:
