@@ -48,8 +48,8 @@ class _ManyValues(msgspec.Struct, forbid_unknown_fields=True):
 class _AnyFields(msgspec.Struct):
     """A request with any other fields."""
 
-    instances: Raw | None = None
-    inputs: Raw | None = None
+    instances: Raw | msgspec.UnsetType = _UNSET
+    inputs: Raw | msgspec.UnsetType = _UNSET
 
 
 decode_request = msgspec.json.Decoder(_Request).decode
@@ -142,7 +142,7 @@ def _read_many_values(body: Body, mode: RowSignature) -> V1Request:
         request = _decode_many(body)
     except msgspec.ValidationError:
         fields = _demand_object(body, _decode_any)
-        _demand_list(fields.instances, columnar=fields.inputs is not None)
+        _demand_list(fields.instances, columnar=fields.inputs is not _UNSET)
         raise Bypass("values") from None
     _demand_list(request.instances)
     rows = bytes(request.instances)
@@ -191,7 +191,7 @@ def _tensor_signature(elements: list[Raw], mode: RowSignature) -> str:
 def read_uncommon(body: Body) -> tuple[list[Raw], Fields]:
     """Read a request with fields of its own; tell apart what is wrong and what is another form."""
     fields = _demand_object(body, _decode_fields)
-    instances = _demand_list(fields.pop("instances", None), columnar="inputs" in fields)
+    instances = _demand_list(fields.pop("instances", _UNSET), columnar="inputs" in fields)
     rest = tuple(sorted([(name, bytes(raw)) for name, raw in fields.items()]))
     return _decode_rows(instances), rest
 
@@ -203,9 +203,9 @@ def _demand_object(body: Body, decode: Callable[[Body], T]) -> T:
         raise BadRequest(f"{UNREADABLE}: the body is no JSON object; send one") from None
 
 
-def _demand_list(instances: Raw | None, *, columnar: bool = False) -> Raw:
+def _demand_list(instances: Raw | msgspec.UnsetType, *, columnar: bool = False) -> Raw:
     """Return the instances, if the request has a list of them."""
-    if instances is None:
+    if not isinstance(instances, Raw):
         raise Bypass("columnar" if columnar else "no_instances")
     if memoryview(instances)[0] != _BRACKET:
         raise BadRequest(f"{UNREADABLE}: `instances` is no list; send a list of instances")
