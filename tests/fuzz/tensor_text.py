@@ -14,10 +14,20 @@ if TYPE_CHECKING:
 __all__ = ["Shape", "message", "shapes"]
 
 _NUMBERS: Final = ("0", "-0", "1", "-1.5", "2e3", "0.1", "123456789012345678901234567890")
+_INTEGERS: Final = ("0", "1", "7", "123456789012345678901234567890")
 _STRINGS: Final = (
     '""', '"a"', '"a,b"', '"[1,2]"', '"\\u00e9"', '"é"', '"\\"\\\\"', '"\\ud83d\\ude00"', '"]"',
 )  # fmt: skip
+_CHOICES: Final = {
+    "INT64": (*_INTEGERS, "-0", "-5"),
+    "UINT8": _INTEGERS,
+    "BOOL": ("true", "false", "0", "1"),
+    "BYTES": _STRINGS,
+}
+"""What the datatype allows; floats are any numbers."""
 _ITEM_BYTES: Final = {"FP32": 4, "FP16": 2, "UINT8": 1, "INT64": 8, "BOOL": 1}
+_MISFIT: Final = 0.05
+"""How often numbers are of any kind, whatever the datatype."""
 _SPACES: Final = ("", "", "", " ", "\n", "\t")
 _FIELDS: Final = (
     '"parameters":{"binary_data_output":true}', '"parameters":{}', '"parameters":null',
@@ -92,7 +102,9 @@ def _blob(rng: random.Random, datatype: str, count: int) -> bytes:
 
 
 def _array(rng: random.Random, kind: Shape, count: int, gap: str) -> str:
-    choice = _STRINGS if kind.datatype == "BYTES" else _NUMBERS
+    choice = _CHOICES.get(kind.datatype, _NUMBERS)
+    if rng.random() < _MISFIT:
+        choice = _NUMBERS
     items = [rng.choice(choice) for _ in range(count)]
     if kind.form == "nested":
         for length in reversed(kind.tail):

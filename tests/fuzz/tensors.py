@@ -152,6 +152,9 @@ def _parse(codec: V2Codec, body: bytes, size: int) -> V2Request | None:
     fields, tensors = _read("an accepted request", body, size, "inputs")
     if {shape[0] for _, _, shape, _ in tensors} != {parsed.instances}:
         raise Fault("parse miscounts", f"{parsed.instances} for {tensors!r:.500}")
+    for _, datatype, _, elements in tensors:
+        if datatype in ("INT64", "UINT8") and not all(map(_is_whole, elements)):
+            raise Fault("parse accepts a fraction among integers", f"{elements!r:.500}")
     for parameters in _all_parameters(fields):
         for name in parameters:
             if name in ("priority", "timeout") or name.startswith(("sequence_", "shared_memory_")):
@@ -169,6 +172,10 @@ def _parse(codec: V2Codec, body: bytes, size: int) -> V2Request | None:
     ):
         raise Fault("a request that came in pieces is read otherwise")
     return in_pieces if middle % 2 else parsed
+
+
+def _is_whole(element: Any) -> bool:
+    return isinstance(element, bytes) or str(element).removeprefix("-").isdigit()
 
 
 def _all_parameters(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -204,8 +211,11 @@ def _read_message(
         if not shape or any(type(length) is not int or length < 0 for length in shape):
             raise ValueError(shape)
         announced = (tensor.get("parameters") or {}).get("binary_data_size")
+        beside = tensor.get("data") is not None if kind == "outputs" else "data" in tensor
+        if kind == "outputs" and beside:
+            announced = None  # a model's size beside data counts for nothing
         if announced is not None:
-            if "data" in tensor or type(announced) is not int or announced < 0:
+            if beside or type(announced) is not int or announced < 0:
                 raise ValueError("a size")
             elements = _take(body[offset : offset + announced], datatype)
             offset += announced
@@ -262,11 +272,15 @@ def _size_of(lines: bytes) -> int:
     return int(lines[len(start) :])
 
 
-def _echo(body: bytes, size: int) -> Content:
-    """Answer like a model whose outputs are its inputs."""
+def _echo(body: bytes, size: int, empty_rows: int = 0) -> Content:
+    """Answer like a model whose outputs are its inputs, and if so many rows one of no elements."""
     text = body if size < 0 else body[:size]
     fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    answer = b'{"id":"server","outputs":%b}' % bytes(fields["inputs"])
+    outputs = bytes(fields["inputs"])
+    if empty_rows:
+        empty = b'{"name":"empty","datatype":"FP32","shape":[%d,0],"data":[]}' % empty_rows
+        outputs = b"%b,%b]" % (outputs[:-1], empty)
+    answer = b'{"id":"server","outputs":%b}' % outputs
     blobs = body[len(text) :]
     return Content([answer, blobs], b"%d" % len(answer) if blobs or size >= 0 else None)
 
@@ -307,17 +321,19 @@ def _check_join(codec: V2Codec, members: Sequence[V2Request]) -> None:
 
 
 def _check_pieces(codec: V2Codec, parsed: V2Request, piece: int) -> None:
-    """A request sent in two pieces is answered as a whole."""
+    """A request sent in pieces is answered as a whole, outputs without elements too."""
     if not 0 < piece < parsed.instances:
         return
     parts: list[Any] = []
-    for rows in ((0, piece), (piece, parsed.instances)):
+    for start in range(0, parsed.instances, piece):
+        rows = (start, min(start + piece, parsed.instances))
         lines, pieces = codec.join([parsed], rows)
-        content = _echo(b"".join(pieces), _size_of(lines))
+        content = _echo(b"".join(pieces), _size_of(lines), rows[1] - rows[0])
         parts += codec.split(content, [parsed], _BATCH_ID, rows)[0]
     (lines, body), _ = codec.reunite(parts, parsed, _BATCH_ID)
     _, outputs = _read("an answer in pieces", body, _size_of(lines), "outputs")
-    if outputs != _members_of(codec, parsed)[1]:
+    empty: Any = ("empty", "FP32", [parsed.instances, 0], [])
+    if outputs != [*_members_of(codec, parsed)[1], empty]:
         raise Fault("an answer in pieces is changed", f"{outputs!r:.500}")
 
 

@@ -10,6 +10,7 @@ commas are counted, no element is looked at.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -26,6 +27,7 @@ _SCALARS = {
 
 _QUOTE, _COMMA, _BRACKET, _BRACE = b'",[{'
 _OPENING = re.compile(rb"[\[\s]*")
+_COUNTS = re.compile(r"\[(\d+)")
 _MAX_DEPTH = 16
 _CLOSINGS = [re.compile(rb"\]" + rb"\s*\]" * (level - 1)) for level in range(1, _MAX_DEPTH)]
 _CLOSINGS.insert(0, re.compile(b""))
@@ -84,3 +86,26 @@ def _plain_array(row: bytes, mode: RowSignature) -> str:
             stop = closing.start()
         counts.append(row.count(b",", end, stop) + 1)
     return "".join([f"[{count}" for count in counts]) + "[" * (depth - len(counts)) + leaf
+
+
+def first_numbers(rows: bytes) -> tuple[bytes, tuple[int, ...], int] | None:
+    """Return the first of an array's rows, its shape, and how many numbers it holds.
+
+    The shape counts along the first element of each level, and is that of a scalar too. None where
+    there is anything but numbers, or the row is not what an array of a shape begins with.
+    """
+    if b'"' in rows or b"{" in rows or b"l" in rows or b"u" in rows:
+        return None
+    opening = _OPENING.match(rows)
+    depth = rows.count(b"[", 0, opening.end() if opening else 0) - 1
+    if not depth:
+        return b"0", (), 1
+    if depth >= _MAX_DEPTH:
+        return None
+    closing = _CLOSINGS[depth].search(rows)
+    first = rows[rows.index(b"[", 1) : closing.end() if closing else -1]
+    counts = [int(count) for count in _COUNTS.findall(row_signature(first, "shape"))]
+    shape = tuple([outer // inner for outer, inner in pairwise([*counts, 1])])
+    if len(shape) != depth or 0 in shape:
+        return None
+    return first, shape, counts[0]

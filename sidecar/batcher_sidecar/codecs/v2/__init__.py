@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2: named tensors with shapes, in JSON or in binary form.
 
-``tensors.py`` is about data as JSON, ``binary.py`` about blobs, ``request.py`` and ``answer.py``
-about the messages, ``metadata.py`` about what model servers say of their models.
+``tensors.py`` is about data as JSON, ``binary.py`` about blobs, ``request.py``, ``join.py`` and
+``answer.py`` about the messages, ``metadata.py`` about what model servers say of their models.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batcher_sidecar.codecs.v2.answer import Divided, divide, name_batch, reunite
-from batcher_sidecar.codecs.v2.request import V2Request, join_requests, read_request
+from batcher_sidecar.codecs.v2.join import join_requests
+from batcher_sidecar.codecs.v2.request import V2Request, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

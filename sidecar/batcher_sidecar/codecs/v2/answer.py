@@ -10,15 +10,18 @@ import msgspec
 
 from batcher_sidecar.codecs.base import Content, Message, NotByRows, Unsplittable
 from batcher_sidecar.codecs.v2.binary import Rope
-from batcher_sidecar.codecs.v2.request import V2Request, own_lines
+from batcher_sidecar.codecs.v2.join import own_lines
 from batcher_sidecar.codecs.v2.tensors import BYTES, SIZES_BYTES, count_elements, cut_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batcher_sidecar.codecs.v2.request import V2Request
+
 Raw = msgspec.Raw
 _NULL: Final = b"null"
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
+_ARRAY: Final = re.compile(rb"\s*\[")
 _SIZE: Final = "binary_data_size"
 _BATCH_ID: Final = "batch_id"
 _SCALAR_START: Final = frozenset(b'"-0123456789tfn')
@@ -55,6 +58,11 @@ class _Output:
         self.counts = counts
         self.data = data
         self.blobs = blobs
+
+    @property
+    def nested(self) -> bool:
+        """Tell whether the elements of its data are arrays."""
+        return bool(self.data and _ARRAY.match(self.data[0]))
 
     def write(self, index: int) -> bytes:
         """Return the JSON of one caller's part."""
@@ -162,11 +170,12 @@ def _divide(
     parameters: dict[str, Raw] = {}
     if bytes(output.get("parameters", _NULL)) != _NULL:
         parameters = _decode_fields(output["parameters"])
-    segments = _segments(output, parameters)
+    written = bytes(output.get("data", _NULL))
+    segments = _segments(output, parameters, sized=written == _NULL)
     data: list[bytes] = []
     blobs: list[list[memoryview]] = []
-    if "data" in output:
-        cut = cut_rows(bytes(output["data"]), counts, per_row)
+    if written != _NULL:
+        cut = cut_rows(written, counts, per_row)
         if cut is None:
             raise Unsplittable(f"output {name!r} does not hold the elements of its shape {shape}")
         data = cut
@@ -188,14 +197,20 @@ def _blob_ends(
     """Return where each count of elements of a blob ends; None if it does not hold them all."""
     if datatype == BYTES:
         return rope.string_ends(start, start + size, counts)
-    item_bytes = SIZES_BYTES.get(datatype, 0)
-    if size != item_bytes * sum(counts):
+    item_bytes = SIZES_BYTES.get(datatype)
+    if item_bytes is None or size != item_bytes * sum(counts):
         return None
     return [start + item_bytes * end for end in accumulate(counts)]
 
 
-def _segments(output: dict[str, Raw], parameters: dict[str, Raw]) -> list[bytes | Slot]:
-    """Write an output's fields in their order, with slots where each caller has its own."""
+def _segments(
+    output: dict[str, Raw], parameters: dict[str, Raw], *, sized: bool
+) -> list[bytes | Slot]:
+    """Write an output's fields in their order, with slots where each caller has its own.
+
+    An output that is not ``sized`` has no blob, whatever its parameters say: models answer with
+    those of their inputs.
+    """
     segments: list[bytes | Slot] = []
     constant = b"{"
     for name, raw in output.items():
@@ -204,20 +219,18 @@ def _segments(output: dict[str, Raw], parameters: dict[str, Raw]) -> list[bytes 
             _, comma, tail = bytes(raw).partition(b",")
             segments += (constant + b"[", "rows")
             constant = comma + tail if comma else b"]"
-        elif name == "data":
+        elif name == "data" and bytes(raw) != _NULL:
             segments += (constant + b"[", "data")
             constant = b"]"
         elif name == "parameters" and _SIZE in parameters:
             constant += b"{"
             for parameter, value in parameters.items():
-                constant += _encode_name(parameter) + b":"
-                if parameter == _SIZE:
-                    segments += (constant, "size")
-                    constant = b""
-                else:
-                    constant += bytes(value)
-                constant += b","
-            constant = constant[:-1] + b"}"
+                if parameter != _SIZE:
+                    constant += b"%b:%b," % (_encode_name(parameter), bytes(value))
+                elif sized:
+                    segments += (constant + _encode_name(parameter) + b":", "size")
+                    constant = b","
+            constant = constant.removesuffix(b",") + b"}"
         else:
             constant += bytes(raw)
         constant += b","
@@ -271,11 +284,11 @@ def reunite(pieces: Sequence[Divided], member: V2Request, batch_id: bytes) -> Me
     if len({len(piece.outputs) for piece in pieces}) > 1:
         raise Unsplittable("the answers to its pieces differ")
     for output, *others in zip(last.outputs, *[piece.outputs for piece in pieces], strict=True):
-        if any(own.segments != output.segments for own in others):
+        if any(own.segments != output.segments or own.nested != output.nested for own in others):
             raise Unsplittable("the answers to its pieces differ")
         output.counts = [sum([own.counts[0] for own in others])]
         if output.blobs:
             output.blobs = [[view for own in others for view in own.blobs[0]]]
         else:
-            output.data = [b",".join([own.data[0] for own in others])]
+            output.data = [b",".join([own.data[0] for own in others if own.data[0]])]
     return last.message(0, member.id, batch_id)

@@ -61,3 +61,33 @@ class Rope:
                     start = body + _unpack_length(b"".join(self.cut(start, body)))[0]
             ends.append(start)
         return ends if start == stop else None
+
+
+class StrideRows:
+    """The rows of a blob with elements of fixed size, to be taken out as ranges."""
+
+    __slots__ = ("_rope", "_row_bytes")
+
+    def __init__(self, blob: Sequence[memoryview], row_bytes: int) -> None:
+        self._rope = Rope(blob)
+        self._row_bytes = row_bytes
+
+    def cut(self, start: int, stop: int) -> list[memoryview]:
+        """Return the rows from ``start`` to ``stop``."""
+        return self._rope.cut(start * self._row_bytes, stop * self._row_bytes)
+
+
+class StringRows:
+    """The rows of a ``BYTES`` blob, to be taken out as ranges; it is walked once."""
+
+    __slots__ = ("_ends", "_rope")
+
+    def __init__(self, blob: Sequence[memoryview], rows: int, per_row: int) -> None:
+        """The blob must hold ``rows`` times ``per_row`` elements."""
+        self._rope = Rope(blob)
+        ends = self._rope.string_ends(0, self._rope.size_bytes, [per_row] * rows)
+        self._ends = [0, *(ends or ())]
+
+    def cut(self, start: int, stop: int) -> list[memoryview]:
+        """Return the rows from ``start`` to ``stop``."""
+        return self._rope.cut(self._ends[start], self._ends[stop])

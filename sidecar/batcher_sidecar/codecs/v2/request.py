@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol: read, and joined into one."""
+"""Requests of the Open Inference Protocol, read: what is each one's, and what must agree."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from batcher_sidecar.codecs.base import (
     Body,
     Bypass,
     Content,
-    Piece,
 )
+from batcher_sidecar.codecs.limits import demand_utf8, digest
 from batcher_sidecar.codecs.v2.binary import Rope
 from batcher_sidecar.codecs.v2.tensors import (
     BYTES,
@@ -24,32 +24,40 @@ from batcher_sidecar.codecs.v2.tensors import (
     SIZES_BYTES,
     Form,
     count_elements,
-    cut_rows,
     form_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping
 
 Raw = msgspec.Raw
 _UNSET: Final = msgspec.UNSET
 _NULL: Final = b"null"
 _NOT_BATCHED: Final = re.compile(r"sequence_.*|priority|timeout|shared_memory_.*", re.DOTALL)
 """Parameters of a request, an input or an output that one call cannot have for several callers."""
-_BINARY_SIZE: Final = "binary_data_size"
+BINARY_SIZE: Final = "binary_data_size"
+"""Parameter with which a tensor announces its blob."""
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _CONSTANT: Final = re.compile(rb"NaN|Infinity")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _MEMORISED_BYTES: Final = 1024
 _MAX_DOUBTFUL_BYTES: Final = 1 << 18
 """Longer JSON is not searched for names of fields that occur twice."""
-_LARGE_PIECE_BYTES: Final = 4096
-"""Pieces larger than this on average are passed on from where they lie, not copied."""
+_MAX_BYTES_BESIDE_DATA: Final = 1 << 16
+_MAX_TENSORS: Final = 1024
+"""Of inputs, and of requested outputs."""
+_MAX_OWN_FIELDS: Final = 64
+_MAX_SHAPE_BYTES: Final = 512
+_LARGE_BYTES: Final = 1 << 20
+_MAX_OBJECTS: Final = 1 << 16
+"""JSON of more than ``_LARGE_BYTES`` with more braces than these is not read at all."""
+_SHORT_KEY_BYTES: Final = 1024
+_TENSOR_KEY_BYTES: Final = 64
 
 
 class _Input(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     name: Raw
-    shape: list[int]
+    shape: Raw
     datatype: str
     parameters: Raw | msgspec.UnsetType = _UNSET
     data: Raw | msgspec.UnsetType = _UNSET
@@ -65,7 +73,15 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     model_name: Raw | msgspec.UnsetType = _UNSET  # KServe's own client sends it
 
 
+class _Tensors(msgspec.Struct, gc=False):
+    """The inputs of a request with any other fields."""
+
+    inputs: list[_Input]
+
+
 _decode_request = msgspec.json.Decoder(_Request).decode
+_decode_tensors = msgspec.json.Decoder(_Tensors).decode
+_decode_shape = msgspec.json.Decoder(list[int]).decode
 _decode_inputs = msgspec.json.Decoder(list[_Input]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_outputs = msgspec.json.Decoder(list[dict[str, Raw]]).decode
@@ -83,12 +99,17 @@ class V2Request(msgspec.Struct, eq=False, gc=False):
     """Of the body; blobs follow. -1 where the request does not say."""
     data: list[Any]
     """For each input its array (``Raw``), or its blob (a list of ``memoryview``)."""
-    key: tuple[tuple[TensorKey, ...], bytes]
-    """The inputs, and all other fields but ``id`` as they are written."""
+    key: Hashable
+    """``tensors`` and ``rest``, or where they are long a digest of them: keys are kept for long."""
     instances: int
     id: bytes
     """As it is written; empty if there is none."""
+    tensors: tuple[TensorKey, ...] = ()
+    rest: bytes = b""
+    """All other fields but ``id`` as they are written, as they follow another one."""
     alone: bool = False
+    rows: list[Any] | None = None
+    """For each input what finds its rows, once it is sent in pieces."""
 
 
 def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Request:
@@ -105,10 +126,14 @@ def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Reque
         text = body if json_bytes in (-1, len(body)) else body[:json_bytes]
     try:
         if not text.isascii():
-            text.decode()  # Raw does not check it, and one bad string would harm a batch
+            demand_utf8(text)  # Raw does not check it, and one bad string would harm a batch
+        if len(text) > _LARGE_BYTES and text.count(b"{") > _MAX_OBJECTS:
+            raise Bypass("form")
         try:
             request = _decode_request(text)
             inputs, caller_id, name = request.inputs, request.id, request.model_name
+            if len(text) > _MAX_BYTES_BESIDE_DATA:
+                _demand_little_beside_data(text, inputs)
             _demand_single_names(
                 text, inputs, (caller_id, request.parameters, request.outputs, name)
             )
@@ -130,6 +155,15 @@ def read_request(body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Reque
         if _CONSTANT.search(text):
             raise Bypass("nan") from None
         raise Bypass("surrogate" if _SURROGATE.search(text) else "json") from None
+
+
+def _demand_little_beside_data(text: Body, inputs: list[_Input]) -> None:
+    """Raise Bypass if more is to be looked at than a request has that is meant well."""
+    data_bytes = sum(
+        [memoryview(tensor.data).nbytes for tensor in inputs if isinstance(tensor.data, Raw)]
+    )
+    if len(text) - data_bytes > _MAX_BYTES_BESIDE_DATA:
+        raise Bypass("form")
 
 
 def _demand_single_names(text: Body, inputs: list[_Input], others: Iterable[Any]) -> None:
@@ -178,12 +212,16 @@ def _json_bytes(declared: bytes, body_bytes: int) -> int:
 
 def _read_uncommon(text: Body) -> tuple[list[_Input], Any, bytes]:
     """Read a request with fields of its own. Raises ValidationError where it has another form."""
+    if len(text) > _MAX_BYTES_BESIDE_DATA:
+        _demand_little_beside_data(text, _decode_tensors(text).inputs)
     fields = _decode_fields(text)
     inputs = _decode_inputs(fields.pop("inputs", _NULL))
     _demand_single_names(text, inputs, fields.values())
     caller_id = fields.pop("id", _UNSET)
     parameters = fields.pop("parameters", _UNSET)
     outputs = fields.pop("outputs", _UNSET)
+    if len(fields) > _MAX_OWN_FIELDS:
+        raise Bypass("form")
     own = [b",%b:%b" % (_encode_name(name), bytes(raw)) for name, raw in sorted(fields.items())]
     return inputs, caller_id, b"".join([_rest(parameters, outputs), *own])
 
@@ -204,7 +242,10 @@ def _judge_rest(rest: bytes) -> None:
     _judge_parameters(fields.get("parameters", Raw(_NULL)))
     outputs = bytes(fields.get("outputs", _NULL))
     if outputs != _NULL:
-        for output in _decode_outputs(outputs):
+        requested = _decode_outputs(outputs)
+        if len(requested) > _MAX_TENSORS:
+            raise Bypass("form")
+        for output in requested:
             _judge_parameters(output.get("parameters", Raw(_NULL)))
 
 
@@ -227,7 +268,7 @@ def _judge_parameters(raw: Raw) -> dict[str, Raw]:
 def _read_input_parameters(raw: bytes) -> tuple[int, bytes]:
     """Return the size of an input's blob (-1 without one), and the other parameters as written."""
     parameters = _judge_parameters(Raw(raw))
-    size = parameters.pop(_BINARY_SIZE, None)
+    size = parameters.pop(BINARY_SIZE, None)
     others = b",".join(
         [b"%b:%b" % (_encode_name(name), bytes(value)) for name, value in parameters.items()]
     )
@@ -253,19 +294,29 @@ def _checked(
     own_id = b"" if caller_id is _UNSET else bytes(caller_id)
     if own_id == _NULL:
         own_id = b""
-    if not inputs or (own_id and own_id[:1] != b'"'):
+    if not 0 < len(inputs) <= _MAX_TENSORS or (own_id and own_id[:1] != b'"'):
         raise Bypass("form")
-    first_shape = inputs[0].shape
-    rows = first_shape[0] if first_shape else 0
+    rows = strings = 0
     body_bytes = len(body)
     offset = json_bytes if json_bytes >= 0 else body_bytes
     keys: list[TensorKey] = []
+    key_bytes = len(rest)
     data: list[Any] = []
     for tensor in inputs:
-        shape, datatype, size, others = tensor.shape, tensor.datatype, -1, b""
-        elements = count_elements(shape)
-        if not elements or shape[0] != rows or (datatype not in SIZES_BYTES and datatype != BYTES):
+        raw_shape, datatype, size, others = bytes(tensor.shape), tensor.datatype, -1, b""
+        if len(raw_shape) > _MAX_SHAPE_BYTES:
             raise Bypass("tensors")
+        shape, elements = _memorised_shape(raw_shape)
+        if not elements or (datatype not in SIZES_BYTES and datatype != BYTES):
+            raise Bypass("tensors")
+        if shape[0] != rows:
+            if rows:
+                raise Bypass("tensors")
+            rows = shape[0]
+        if datatype == BYTES:
+            strings += elements
+            if strings > MAX_STRINGS:
+                raise Bypass("tensors")
         if tensor.parameters is not _UNSET:
             raw = bytes(tensor.parameters)
             short = len(raw) <= _MEMORISED_BYTES
@@ -282,12 +333,27 @@ def _checked(
             form = "binary"
             data.append(rope.cut(offset, offset + size))
             offset += size
-        if form is None or bytes(memoryview(tensor.name)[:1]) != b'"':
+        name = bytes(tensor.name)
+        if form is None or name[:1] != b'"':
             raise Bypass("tensors")
-        keys.append((bytes(tensor.name), datatype, tuple(shape[1:]), others, form))
+        keys.append((name, datatype, shape[1:], others, form))
+        key_bytes += len(name) + len(others) + _TENSOR_KEY_BYTES
     if offset != body_bytes:
         raise Bypass("tensors")
-    return V2Request(body, json_bytes, data, (tuple(keys), rest), rows, own_id)
+    tensors = tuple(keys)
+    key: Hashable = (tensors, rest)
+    if key_bytes > _SHORT_KEY_BYTES:
+        key = digest(key)
+    return V2Request(body, json_bytes, data, key, rows, own_id, tensors, rest)
+
+
+def _read_shape(raw: bytes) -> tuple[tuple[int, ...], int]:
+    """Return a shape and how many elements it holds; 0 where it is not one to be batched."""
+    shape = tuple(_decode_shape(raw))
+    return shape, count_elements(shape)
+
+
+_memorised_shape = functools.lru_cache(1024)(_read_shape)
 
 
 def _is_blob(rope: Rope, start: int, size: int, elements: int, datatype: str) -> bool:
@@ -295,85 +361,5 @@ def _is_blob(rope: Rope, start: int, size: int, elements: int, datatype: str) ->
     if size < 0 or start + size > rope.size_bytes:
         return False
     if datatype == BYTES:
-        if elements > MAX_STRINGS:
-            return False
         return rope.string_ends(start, start + size, [elements]) is not None
     return size == elements * SIZES_BYTES[datatype]
-
-
-def own_lines(json_bytes: int) -> bytes:
-    """Return the header lines of a message; ``json_bytes`` is -1 where it has no blobs."""
-    if json_bytes < 0:
-        return b"Content-Type: application/json\r\n"
-    return (
-        b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
-        % json_bytes
-    )
-
-
-def join_requests(
-    members: Sequence[V2Request], rows: tuple[int, int] | None
-) -> tuple[bytes, list[Piece]]:
-    """Make one request; a member that travels alone and whole goes as it came."""
-    first = members[0]
-    if rows is None and len(members) == 1:
-        has_blobs = 0 <= first.json_bytes < len(first.body)
-        whole = first.body.pieces if isinstance(first.body, Content) else [first.body]
-        return own_lines(first.json_bytes if has_blobs else -1), [*whole]
-    total = rows[1] - rows[0] if rows is not None else sum([one.instances for one in members])
-    text: list[Piece] = []
-    blobs: list[Piece] = []
-    before = b'{"inputs":['
-    tensors, rest = first.key
-    for index, (name, datatype, tail, others, form) in enumerate(tensors):
-        dimensions = b"".join([b",%d" % length for length in tail])
-        text.append(
-            b'%b{"name":%b,"shape":[%d%b],"datatype":"%b"'
-            % (before, name, total, dimensions, datatype.encode())
-        )
-        before = b","
-        data = [member.data[index] for member in members]
-        if form == "binary":
-            blob: list[memoryview] = [view for views in data for view in views]
-            if rows is not None:
-                blob = _cut_blob(blob, first, index, rows)
-            size = b'"%b":%d' % (_BINARY_SIZE.encode(), sum(map(len, blob)))
-            text.append(b',"parameters":{%b}}' % (b"%b,%b" % (others, size) if others else size))
-            blobs += blob
-            continue
-        parameters = b',"parameters":{%b}' % others if others else b""
-        text.append(b'%b,"data":[' % parameters)
-        for raw in data:
-            text += (memoryview(raw)[1:-1], b",")
-        text[-1] = b"]}"
-        if rows is not None:
-            text[-2] = _cut_array(bytes(data[0]), first, index, rows)
-    text.append(b"]%b}" % rest)
-    lines = own_lines(sum(map(len, text)) if blobs else -1)
-    pieces = text + blobs
-    if sum(map(len, pieces)) <= len(pieces) * _LARGE_PIECE_BYTES:
-        return lines, [b"".join(pieces)]
-    return lines, pieces
-
-
-def _cut_array(data: bytes, request: V2Request, index: int, rows: tuple[int, int]) -> bytes:
-    """Return a range of the rows of an array, without its brackets."""
-    tail = request.key[0][index][2]
-    counts = [rows[0], rows[1] - rows[0], request.instances - rows[1]]
-    parts = cut_rows(data, counts, count_elements(tail) if tail else 1)
-    return parts[1] if parts else b""
-
-
-def _cut_blob(
-    blob: list[memoryview], request: V2Request, index: int, rows: tuple[int, int]
-) -> list[memoryview]:
-    """Return a range of the rows of a blob."""
-    _, datatype, tail, _, _ = request.key[0][index]
-    per_row = count_elements(tail) if tail else 1
-    rope = Rope(blob)
-    if datatype != BYTES:
-        stride = per_row * SIZES_BYTES[datatype]
-        return rope.cut(rows[0] * stride, rows[1] * stride)
-    counts = [rows[0], rows[1] - rows[0], request.instances - rows[1]]
-    start, stop, _ = rope.string_ends(0, rope.size_bytes, [n * per_row for n in counts]) or [0] * 3
-    return rope.cut(start, stop)

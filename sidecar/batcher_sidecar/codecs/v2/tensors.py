@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
+
+from batcher_sidecar.codecs.arrays import SPACE, array_form, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ Form: TypeAlias = Literal["flat", "nested", "binary"]
 
 MAX_DIMENSIONS: Final = 16
 MAX_STRINGS: Final = 1 << 16
-"""More strings than these in one tensor are not looked at one by one."""
+"""More strings than these in one request are not looked at one by one."""
 BYTES: Final = "BYTES"
 SIZES_BYTES: Final = {
     "BOOL": 1,
@@ -40,10 +41,14 @@ SIZES_BYTES: Final = {
 }
 """Of one element in binary form. ``BYTES`` has none: each element tells its own."""
 
+_UNSIGNED: Final = frozenset([name for name in SIZES_BYTES if name.startswith("UINT")])
+_INTEGERS: Final = _UNSIGNED | {name for name in SIZES_BYTES if name.startswith("INT")}
+_BOOLS: Final = b"truefals01[]," + SPACE
+
 _MAX_COMMAS: Final = 1 << 20
-_SPACE: Final = b" \t\r\n"
-# All that numbers, true, false and null are made of, and white space.
-_LEAVES: Final = b"0123456789+-.eEtrufalsn" + _SPACE
+_LARGE_STRINGS_BYTES: Final = 1 << 20
+"""Where more than this is strings, they are not decoded to be told apart."""
+_QUOTE: Final = ord('"')
 _SPLIT_BELOW: Final = 16
 
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -60,56 +65,51 @@ def form_of(data: bytes, shape: Sequence[int], elements: int, datatype: str) -> 
     """Return how a valid JSON array holds exactly the elements of its shape; None if it does not.
 
     ``flat`` or ``nested``, each level as long as its dimension; never something in between. Only
-    numbers, in a ``BOOL`` also true and false, in ``BYTES`` only strings.
+    numbers, where the datatype is one of integers without fraction and exponent, and where it is
+    unsigned without sign; in a ``BOOL`` true, false, 0 and 1; in ``BYTES`` strings.
     """
     if datatype == BYTES:
         return _form_of_strings(data, shape, elements)
-    if data.count(b",") != elements - 1 or b'"' in data or b"{" in data:
+    if b'"' in data or b"{" in data:
         return None
-    if b"n" in data if datatype == "BOOL" else b"l" in data or b"u" in data:
-        return None  # null, or true and false among numbers: servers make of it what they like
-    if data.rfind(b"[") == 0:
-        return "flat" if elements > 1 or data[1:-1].strip(_SPACE) else None
-    if data.count(b"[") != 1 + sum(accumulate(shape[:-1], int.__mul__)):
+    if datatype == "BOOL":
+        # true and false, 0 and 1: of anything else servers make what they like, as of null.
+        if data.translate(None, _BOOLS) or b"0e" in data or b"1e" in data:
+            return None
+    elif b"l" in data or b"u" in data:
+        return None  # null, or true and false among numbers
+    elif datatype in _INTEGERS and (b"." in data or b"e" in data or b"E" in data):
+        return None  # no integer; some servers refuse it, and with it the whole call
+    elif datatype in _UNSIGNED and b"-" in data:
         return None
-    if data.translate(None, _LEAVES) != _skeleton(shape):
-        return None
-    if shape[-1] == 1 and b"[]" in data.translate(None, _SPACE):
-        return None
-    return "nested"
-
-
-def _skeleton(shape: Sequence[int]) -> bytes:
-    """Return the brackets and commas of nested arrays; no more than are in the data."""
-    skeleton = b"[" + b"," * (shape[-1] - 1) + b"]"
-    for length in reversed(shape[:-1]):
-        skeleton = b"[" + (skeleton + b",") * (length - 1) + skeleton + b"]"
-    return skeleton
+    return array_form(data, shape, elements)
 
 
 def _form_of_strings(data: bytes, shape: Sequence[int], elements: int) -> Form | None:
-    if elements > MAX_STRINGS or data.count(b",") > _MAX_COMMAS:
+    if data.count(b",") > _MAX_COMMAS:
         return None
     depth = len(shape)
-    if depth > 1 and data[1:].lstrip(_SPACE)[:1] == b"[":
-        try:
-            levels: list[Any] = [_strings_decoder(depth).decode(data)]
-        except msgspec.ValidationError:
-            return None
+    nested = depth > 1 and data[1:].lstrip(SPACE)[:1] == b"["
+    large = len(data) > _LARGE_STRINGS_BYTES
+    levels: list[Any]
+    try:
+        levels = _strings_decoder(depth if nested else 1, large).decode(data)
+    except msgspec.ValidationError:
+        return None
+    if nested:
+        levels = [levels]
         for length in shape:
             if any(len(level) != length for level in levels):
                 return None
             levels = [element for level in levels for element in level]
-        return "nested"
-    try:
-        return "flat" if len(_strings_decoder(1).decode(data)) == elements else None
-    except msgspec.ValidationError:
+    if len(levels) != elements or (large and any(memoryview(x)[0] != _QUOTE for x in levels)):
         return None
+    return "nested" if nested else "flat"
 
 
-@functools.lru_cache(MAX_DIMENSIONS)
-def _strings_decoder(depth: int) -> msgspec.json.Decoder[Any]:
-    kind: Any = str
+@functools.lru_cache(2 * MAX_DIMENSIONS)
+def _strings_decoder(depth: int, large: bool) -> msgspec.json.Decoder[Any]:
+    kind: Any = msgspec.Raw if large else str
     for _ in range(depth):
         kind = list[kind]
     return msgspec.json.Decoder(kind)
@@ -125,13 +125,15 @@ def cut_rows(data: bytes, counts: Sequence[int], per_row: int) -> list[bytes] | 
         return None
     total = sum(counts)
     inner = data[1:-1]
-    if not per_row and not inner.strip(_SPACE):
+    if not per_row and not inner.strip(SPACE):
         return [b""] * len(counts)
     step = 1
     plain = per_row and b'"' not in inner and b"{" not in inner and b"[" not in inner
     if plain:
-        if inner.count(b",") != total * per_row - 1 or not inner.strip(_SPACE):
+        if inner.count(b",") != total * per_row - 1 or not inner.strip(SPACE):
             return None
+        if len(counts) == 1:
+            return [inner]
         if per_row >= _SPLIT_BELOW:
             return _cut_plain(inner, counts, per_row)
         elements: Sequence[Any] = inner.split(b",")
@@ -154,13 +156,23 @@ def _cut_plain(inner: bytes, counts: Sequence[int], per_row: int) -> list[bytes]
         if not count:
             parts.append(b"")
             continue
-        match = _run_of(count * per_row).match(inner, start)
+        match = run_of(count * per_row).match(inner, start)
         stop = match.end() if match else len(inner)
         parts.append(inner[start:stop])
         start = stop + 1
     return parts
 
 
-@functools.lru_cache(64)
-def _run_of(elements: int) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:[^,]*+,){%d}+[^,]*+" % (elements - 1))
+class ElementRows:
+    """The rows of an array of anything, to be taken out as ranges; it is taken apart once."""
+
+    __slots__ = ("_elements", "_per_row")
+
+    def __init__(self, data: msgspec.Raw, per_row: int) -> None:
+        """``per_row`` is how many of the array's elements a row is: 1 in nested form."""
+        self._elements = _decode_elements(data)
+        self._per_row = per_row
+
+    def cut(self, start: int, stop: int) -> list[bytes]:
+        """Return the rows from ``start`` to ``stop``, with commas between their elements."""
+        return [b",".join(self._elements[start * self._per_row : stop * self._per_row])]

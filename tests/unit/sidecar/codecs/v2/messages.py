@@ -35,10 +35,13 @@ _NUMBERS: Final = st.sampled_from(
 _STRINGS: Final = st.sampled_from(
     [b'""', b'"a"', b'"\\u0061"', b'"\\"],[\\\\"', b'"{"', b'"[1,2]"', b'","', '"é"'.encode()]
 ) | st.text(st.characters(codec="utf-8"), max_size=5).map(lambda text: json.dumps(text).encode())
-_JSON_ELEMENTS: Final = dict.fromkeys(DATATYPES, _NUMBERS) | {
-    "BOOL": st.sampled_from([b"true", b"false"]),
-    "BYTES": _STRINGS,
-}
+_INTEGERS: Final = st.integers().map(lambda number: b"%d" % number)
+_JSON_ELEMENTS: Final = {
+    name: st.integers(0).map(lambda number: b"%d" % number) if name[0] == "U"
+    else _INTEGERS if name[0] == "I"
+    else _NUMBERS
+    for name in DATATYPES
+} | {"BOOL": st.sampled_from([b"true", b"false", b"0", b"1"]), "BYTES": _STRINGS}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,26 @@ def test_a_first_dimension_that_is_not_the_batch_is_told_apart(shape: list[int])
             divided(answer(*outputs), 1, 2)
 
 
+@pytest.mark.parametrize("more", [{}, {"b": 1.5}])
+def test_a_size_beside_data_says_nothing(more: dict[str, Any]) -> None:
+    for parameters in ({"binary_data_size": 8, **more}, {**more, "binary_data_size": 8}):
+        own = output([1, 2], [2], parameters=parameters)
+        for [part], wanted in zip(divided(answer(own), 1, 1), ([1], [2]), strict=True):
+            assert part == {**own, "shape": [1], "data": wanted, "parameters": more}
+
+
+def test_data_of_null_is_none() -> None:
+    text = answer(output(None, [2], parameters={"binary_data_size": 8, "b": 1}))
+    content = Content([text + bytes(range(8))], b"%d" % len(text))
+    parts, _ = CODEC.split(content, members(1, 1), BATCH_ID)
+    assert [own[-4:] for _, own in parts] == [bytes(range(4)), bytes(range(4, 8))]
+    for _, own in parts:
+        [part] = json.loads(own[:-4])["outputs"]
+        assert part["parameters"] == {"binary_data_size": 4, "b": 1}
+    with pytest.raises(Unsplittable):
+        divided(answer(output(None, [2])), 1, 1)
+
+
 def test_the_order_and_the_parameters_of_an_output_stay() -> None:
     first = {"data": [1, 2], "parameters": {"b": 1.50, "a": "x"}, "shape": [2], "datatype": "INT8"}
     [[own], _] = divided(answer({**first, "name": "y", "own": {"k": [1]}}), 1, 1)
@@ -210,6 +230,7 @@ def test_blobs_are_cut_by_rows() -> None:
         binary(("FP32", [2], bytes(7))),
         binary(("FP32", [2], bytes(9))),
         binary(("FP31", [2], bytes(8))),
+        binary(("FP31", [2], b"")),
         binary(("FP32", [2], bytes(8)), more=b"x"),
         binary(("FP32", [2], bytes(8)), size=9),
         binary(("FP32", [2], bytes(8)), size=-8),
@@ -235,6 +256,19 @@ def test_blobs_that_disagree_cannot_be_split(content: Content) -> None:
     assert not isinstance(caught.value, NotByRows)
 
 
+@pytest.mark.parametrize("data", ["[]", "[ ]", "[[],[]]"])
+def test_outputs_without_elements_are_put_together(data: str) -> None:
+    [member] = members(4)
+    body = answer(output([], [2, 0, 4])).replace(b"[]}", data.encode() + b"}")
+    parts: list[Any] = []
+    for rows in ((0, 2), (2, 4)):
+        parts += CODEC.split(Content([body]), [member], BATCH_ID, rows)[0]
+    (_, whole), _ = CODEC.reunite(parts, member, BATCH_ID)
+    [own] = json.loads(whole)["outputs"]
+    assert own["shape"] == [4, 0, 4]
+    assert own["data"] == json.loads(data) * 2
+
+
 def test_pieces_that_differ_do_not_fit_together() -> None:
     [member] = members(2)
     whole = answer(output([1], [1]))
@@ -244,6 +278,7 @@ def test_pieces_that_differ_do_not_fit_together() -> None:
         answer(output([1], [1], own=1)),
         answer({**output([1], [1]), "name": "z"}),
         answer({**output([1], [1]), "datatype": "FP64"}),
+        answer(output([[1]], [1])),
     ):
         for bodies in ((whole, other), (other, whole)):
             parts: list[Any] = []

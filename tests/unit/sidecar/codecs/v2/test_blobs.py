@@ -93,7 +93,7 @@ def test_a_request_of_several_forms_reads_each() -> None:
     strings = struct.pack("<I", 3) + b"abc"
     text = body(GOOD, blob([1, 1], "BYTES", 7), tensor([1, 1], [[7]]), blob([1], "UINT8", 1))
     parsed = CODEC.parse(text + strings + b"\7", {HEADER.encode(): b"%d" % len(text)})
-    assert [key[4] for key in parsed.key[0]] == ["flat", "binary", "nested", "binary"]
+    assert [key[4] for key in parsed.tensors] == ["flat", "binary", "nested", "binary"]
     assert [own if isinstance(own, list) else bytes(own) for own in parsed.data] == [
         b"[1, 2, 3, 4]", [strings], b"[[7]]", [b"\7"],
     ]  # fmt: skip

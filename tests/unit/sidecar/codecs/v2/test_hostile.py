@@ -90,9 +90,36 @@ def test_strings_that_disagree_with_their_shape_are_not_joined(shape: Any, data:
     assert reason(body(tensor(shape, data, "BYTES"))) == "tensors"
 
 
-def test_a_bool_is_true_or_false_or_a_number() -> None:
-    assert reason(body(tensor([3], [True, False, 1], "BOOL"))) is None
-    assert reason(body(tensor([3], [True, False, None], "BOOL"))) == "tensors"
+INTEGERS: Final = ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"]
+
+
+@pytest.mark.parametrize("shape", [b"[2]", b"[2,1]"])
+@pytest.mark.parametrize("value", [b"4.5", b"1.0", b"1e3", b"1E3", b"1e999", b"-2.5e-7"])
+def test_fractions_and_exponents_are_for_floats_alone(shape: bytes, value: bytes) -> None:
+    data = b"[1,%b]" % value if shape == b"[2]" else b"[[1],[%b]]" % value
+    for datatype in (*INTEGERS, "BOOL"):
+        assert reason(body(tensor(shape, data, datatype))) == "tensors"
+    for datatype in ("FP16", "BF16", "FP32", "FP64"):
+        assert reason(body(tensor(shape, data, datatype))) is None
+
+
+def test_signs_are_for_signed_datatypes_alone() -> None:
+    for datatype in INTEGERS:
+        expected = "tensors" if datatype.startswith("U") else None
+        assert reason(body(tensor([2], [1, -2], datatype))) == expected
+        assert reason(body(tensor([2], [1, 2], datatype))) is None
+
+
+@pytest.mark.parametrize("datatype", [*INTEGERS, "FP32"])
+@pytest.mark.parametrize("value", [True, False, None])
+def test_words_are_no_numbers(datatype: str, value: Any) -> None:
+    assert reason(body(tensor([2], [1, value], datatype))) == "tensors"
+
+
+def test_a_bool_is_true_or_false_or_as_much() -> None:
+    assert reason(body(tensor([4], [True, False, 1, 0], "BOOL"))) is None
+    for data in (b"[true,null]", b"[true,2]", b"[true,-1]", b"[true,1e0]", b"[1,0e1]", b"[0.0,1]"):
+        assert reason(body(tensor([2], data, "BOOL"))) == "tensors"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +152,7 @@ def test_a_bool_is_true_or_false_or_a_number() -> None:
         (body(tensor(["1"], [1])), "form"),
         (body(tensor([True], [1])), "form"),
         (body(tensor(b"[1e0]", [1])), "form"),
-        (body(tensor(b"[%b]" % (b"9" * 5000), [1])), "form"),
+        (body(tensor(b"[%b]" % (b"9" * 5000), [1])), "tensors"),
         (body(tensor(None, [1])), "form"),
         (body(tensor([1], [1], own=1)), "form"),
         (body(b'{"name":"x","datatype":"FP32","data":[1]}'), "form"),
@@ -206,26 +233,114 @@ class Padded(Tensor):
         return rows
 
 
+def filled(template: bytes, unit: bytes, size_bytes: int = 4 << 20) -> bytes:
+    """A request with as many of the unit as make up this size."""
+    return template % b",".join([unit] * (size_bytes // (len(unit) + 1)))
+
+
+BESIDE: Final = body(GOOD, more=b",%b")
+STRINGS: Final = blob([1 << 16], "BYTES", 1 << 18)
+
+
 @pytest.mark.parametrize(
     ("text", "data"),
     [
         (body(blob([1 << 24], "BYTES", 1 << 26)), bytes(1 << 26)),
+        (body(*[STRINGS] * 100), bytes(100 << 18)),
         (body(tensor([1 << 20], b'["",' + b'"",' * ((1 << 20) - 2) + b'""]', "BYTES")), b""),
+        (body(*[tensor([1 << 15], [""] * (1 << 15), "BYTES")] * 20), b""),
+        (filled(body(tensor([1, 1], b"[%b]", "BYTES")), b'[""]'), b""),
         (body(tensor([1, 1 << 20], b"[[" + b"1," * ((1 << 20) - 1) + b"1]]")), b""),
         (body(tensor([1 << 20, 1], b"[" + b"[1]," * ((1 << 20) - 1) + b"[1]]")), b""),
         (body(*[tensor([1], [1])] * 20_000), b""),
+        (filled(body(b"%b"), tensor([1], [1], parameters={"a": 1})), b""),
+        (filled(body(tensor(b"[%b]", [1])), b"257"), b""),
         (body(GOOD, more=b"," + b",".join([b'"%d":1' % n for n in range(200_000)])), b""),
+        (filled(BESIDE % b'"outputs":[%b]', b"{}"), b""),
+        (filled(BESIDE % b'"outputs":[%b]', b"{}", 60_000), b""),
+        (filled(BESIDE % b'"outputs":[{"a":[%b]}]', b"{}"), b""),
+        (filled(BESIDE % b'"parameters":{"a":[%b]}', b"[]"), b""),
+        (filled(BESIDE % b'"own":[%b]', b"{}"), b""),
+        (filled(BESIDE % b'"own":[%b],"id":"\\u0061"', b"{}"), b""),
+        (filled(body(GOOD[:-1] + b',"parameters":{"a":[%b]}}'), b"{}"), b""),
+        (filled(BESIDE % b'"id":"%b"', b"a"), b""),
+        (filled(BESIDE % b'"model_name":[%b]', b"[]"), b""),
     ],
-    ids=["string blob", "strings", "numbers", "columns", "inputs", "fields"],
+    ids=lambda value: value[:30].decode() if value[:1] == b"{" else str(len(value)),
 )
 def test_any_request_is_judged_in_bounded_time(text: bytes, data: bytes) -> None:
     headers = {HEADER.encode(): b"%d" % len(text)} if data else {}
     started_s = time.process_time()
     try:
-        CODEC.parse(text + data, headers)
+        parsed = CODEC.parse(text + data, headers)
     except Bypass as bypass:
         assert bypass.reason in ("tensors", "form")
+    else:
+        for start in range(0, parsed.instances, 512):
+            CODEC.join([parsed], (start, min(start + 512, parsed.instances)))
     assert time.process_time() - started_s < 2
+
+
+def test_what_stands_beside_data_is_bounded() -> None:
+    for size_bytes, expected in ((60_000, None), (70_000, "form")):
+        long = b"a" * size_bytes
+        for more in (b'"id":"%b"', b'"own":"%b"', b'"model_name":"%b"', b'"parameters":{"a":"%b"}'):
+            assert reason(BESIDE % (more % long)) == expected
+        assert reason(body(GOOD[:-1] + b',"parameters":{"a":"%b"}}' % long)) == expected
+        assert reason(body(tensor([1], ["a" * size_bytes], "BYTES"))) is None
+        assert reason(body(GOOD, more=b" " * size_bytes)) == expected
+    one = b'{"name":"x","shape":[1],"datatype":"INT8","data":[1]}'
+    for count, expected in ((1024, None), (1025, "form")):
+        assert reason(body(*[one] * count)) == expected
+        assert reason(filled(BESIDE % b'"outputs":[%b]', b"{}", 3 * count)) == expected
+    for count, expected in ((64, None), (65, "form")):
+        own = b",".join([b'"%d":1' % number for number in range(count)])
+        assert reason(BESIDE % own) == expected
+
+
+def test_strings_are_counted_over_all_tensors() -> None:
+    half = 1 << 15
+    texts = tensor([half], [""] * half, "BYTES")
+    assert reason(body(texts, texts)) is None
+    assert reason(body(texts, tensor([half], [1] * half), texts)) is None
+    assert reason(body(texts, texts, texts)) == "tensors"
+    text = body(texts, blob([half], "BYTES", 4 * half), texts)
+    assert reason(text + bytes(4 * half), json_bytes=b"%d" % len(text)) == "tensors"
+
+
+@pytest.mark.parametrize("letter", ["a", "\U0001f600"])
+def test_long_strings_are_told_from_what_is_none(letter: str) -> None:
+    long = letter * 1_100_000
+    for shape, data in (([2], [long, "b"]), ([2, 1], [[long], ["b"]])):
+        written = json.dumps(data, ensure_ascii=False).encode()
+        assert reason(body(tensor(shape, written, "BYTES"))) is None
+        for wrong in (b"1", b"null", b'["c"]', b'"b","c"'):
+            assert reason(body(tensor(shape, written.replace(b'"b"', wrong), "BYTES"))) == "tensors"
+
+
+@pytest.mark.parametrize("more", [b"", b',"outputs":[{"name":"%b"}]', b',"own":"%b"'])
+def test_keys_are_short_and_differ_all_the_same(more: bytes) -> None:
+    keys = set()
+    for letter in (b"a", b"b"):
+        for length in (10, 100, 1000, 20_000):
+            long = letter * length
+            own = more % long if more else b',"parameters":{"a":"%b"}' % long
+            keys.add(CODEC.parse(body(GOOD, more=own), {}).key)
+            named = GOOD[:-1] + b',"parameters":{"a":"%b"}}' % long
+            keys.add(CODEC.parse(body(named), {}).key)
+            keys.add(CODEC.parse(body(GOOD.replace(b'"x"', b'"%b"' % long)), {}).key)
+    keys.add(CODEC.parse(body(*[GOOD] * 500), {}).key)
+    assert len(keys) == 25
+    assert max(len(repr(key)) for key in keys) < 2000
+
+
+def test_an_id_of_any_length_is_no_part_of_the_key() -> None:
+    own = b',"parameters":{"a":"%b"}' % (b"a" * 940)
+    keys = {
+        CODEC.parse(body(GOOD, more=own + b',"id":"%b"' % (b"7" * length)), {}).key
+        for length in (1, 50, 500, 5000)
+    }
+    assert len(keys) == 1
 
 
 def test_strings_within_bounds_are_joined() -> None:
