@@ -129,7 +129,7 @@ def _find(stack: ExitStack, folder: Path) -> _Found:
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    stack.callback(keeper.communicate, timeout=60)
+    stack.callback(keeper.communicate, timeout=240)
     own.up()
     what = "a cluster of our own, which goes when they are done"
     return what, own.kubeconfig, "localhost", own.load
