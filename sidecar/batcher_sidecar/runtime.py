@@ -179,9 +179,13 @@ class Runtime:
 
     def _judge(self, batch_call: BatchCall, answer: WholeAnswer, now_s: float) -> Event:
         call, head = batch_call.call, answer.head
-        if head.status != 200:
-            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
         members = call.members
+        if head.status != 200:
+            whole = len(members) == 1 and call.rows is None
+            if not whole and not 400 <= head.status < 600:  # it may hold or lead to others' rows
+                why = refusal("bad_answer", detail=f"status {head.status} cannot be divided")
+                return self._failure(call, why, isolable=True)
+            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
         first: ClientRequest = members[0].payload
         codec = _codec_of(first)
         try:
