@@ -225,9 +225,10 @@ class Batcher:
                     member.call = None
                     answer.members.append(member)
                     answer.parts.append(part)
-        if len(call.members) > 1 and not batch.isolated:
-            self._memory.batch_served(batch.key)
+        key = batch.key
         self._call_next(batch, now_s, out)
+        if len(call.members) > 1 and not batch.isolated:
+            self._memory.batch_served(key)
         if answer.members:
             out.append(answer)  # after the next call: the model server should not wait for it
 
