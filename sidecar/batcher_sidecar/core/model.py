@@ -93,8 +93,7 @@ class Batch:
         """Let go of all that it holds: the timer heap may hold on to the batch for a while."""
         self.timer_s = inf
         self.members = []
-        self.answered_parts = []
-        del self.key, self.path
+        del self.key, self.path, self.answered_parts
 
 
 class Call:
