@@ -21,7 +21,7 @@ def parse_settings_file(text: str, base: BatcherSettings) -> ParsedFlags:
     """Read a file over the base; never raises: what cannot be read at all is a fault, too."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         content, problem = None, f"is no JSON ({error})"
     else:
         problem = "is no JSON object of texts"

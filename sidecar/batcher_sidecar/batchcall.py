@@ -34,21 +34,54 @@ class WholeAnswer:
         self.shared = shared
 
 
+class Gathering:
+    """The answers that the calls sent under one ``max-queue-bytes`` gather at the same time.
+
+    Where all together exceed the limit, the call with the longest is given up, so that no other
+    fails because of it. An answer that comes in one piece is gone before another piece comes, and
+    does not count.
+    """
+
+    __slots__ = ("_calls", "_gathered_bytes", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._calls: set[BatchCall] = set()
+        self._gathered_bytes = 0
+
+    def add(self, call: BatchCall, size_bytes: int) -> BatchCall | None:
+        """Count more of a call's answer; return the call to give up, if it is too much."""
+        self._calls.add(call)
+        call.answer_bytes += size_bytes
+        self._gathered_bytes += size_bytes
+        if self._gathered_bytes <= self.limit_bytes:
+            return None
+        return max(self._calls, key=lambda other: other.answer_bytes)
+
+    def end(self, call: BatchCall) -> None:
+        """A call's answer is complete or given up."""
+        self._calls.discard(call)
+        self._gathered_bytes -= call.answer_bytes
+        call.answer_bytes = 0
+
+
 class BatchCall:
     """One call in flight; gathers its answer (``upstream.Sink``)."""
 
     __slots__ = (
-        "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
-        "exchange", "timing",
+        "_head", "_pieces", "_runtime", "answer_bytes", "answer_head", "batch_id", "call",
+        "counted_bytes", "exchange", "gathering", "timing",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
         self._runtime = runtime
+        self.gathering = runtime.gathering  # whose limit holds to the call's end
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
         self.call = call
         self.batch_id = batch_id
         self.counted_bytes = 0
+        self.answer_bytes = 0  # as far as `gathering` knows of them
         self.exchange: Exchange | None = None
         self.answer_head = b""
         self.timing = b""
@@ -70,11 +103,19 @@ class BatchCall:
 
     def on_body(self, data: bytes) -> None:
         """More of the answer, counted against the budget so that others wait outside."""
-        self._pieces.append(data)
+        pieces = self._pieces
+        pieces.append(data)
         self.count(len(data))
-        budget = self._runtime.budget
-        if self.counted_bytes > budget.limit_bytes:
-            self._break_off(f"its answer exceeds {budget.limit_bytes} bytes (--max-queue-bytes)")
+        if len(pieces) > 1 or len(data) > self.gathering.limit_bytes:
+            self._gather(len(data) if self.answer_bytes else sum([len(piece) for piece in pieces]))
+
+    def _gather(self, size_bytes: int) -> None:
+        excessive = self.gathering.add(self, size_bytes)
+        if excessive is not None:
+            excessive._break_off(
+                f"its answer, alone or with others that came meanwhile, exceeds "
+                f"{self.gathering.limit_bytes} bytes (--max-queue-bytes)"
+            )
 
     def on_end(self) -> None:
         """The answer is complete."""

@@ -56,8 +56,10 @@ class LiveSettings:
         try:
             text = await asyncio.to_thread(self._path.read_text)
         except FileNotFoundError:
-            return  # as before the ConfigMap is there
+            self._text, self._fault = None, ""  # as before the ConfigMap is there
+            return
         except (OSError, UnicodeDecodeError) as error:
+            self._text = None
             self._complain(f"cannot read {self._path} ({error})")
             return
         if text == self._text:

@@ -117,7 +117,8 @@ class ModelProbe:
 
     @classmethod
     def parse(cls, text: str | None, host: str, port: int, *, cache_s: float = 0.25) -> ModelProbe:
-        """Read the value of the environment variable; None or blank means a TCP connect.
+        """Read the value of the environment variable; None, blank or ``null`` means a TCP
+        connect.
 
         ``host`` and ``port`` are the model server's. They stand in for a host that the probe does
         not name, and for a port that is missing, 0 or a name. A grpc probe becomes a TCP connect
@@ -256,7 +257,7 @@ class _Reader:
         self._port = port
 
     def targets(self, text: str | None) -> list[_Target]:
-        if text is None or not text.strip():
+        if text is None or text.strip() in ("", "null"):  # as Go writes what is not there
             return [_TcpTarget(self._host, self._port, _DEFAULT_TIMEOUT_S)]
         try:
             value: object = json.loads(text)

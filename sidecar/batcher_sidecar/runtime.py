@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from batcher_sidecar.batchcall import BatchCall, WholeAnswer
+from batcher_sidecar.batchcall import BatchCall, Gathering, WholeAnswer
 from batcher_sidecar.codecs import BadRequest, Bypass, NotByRows, Unsplittable
 from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
 from batcher_sidecar.core import (
@@ -70,6 +70,7 @@ class Runtime:
         metrics: Metrics,
     ) -> None:
         self.budget = budget
+        self.gathering = Gathering(settings.max_queue_bytes)
         self._settings = settings
         self._codecs = codecs
         self._pool = pool
@@ -146,6 +147,8 @@ class Runtime:
     def apply(self, settings: BatcherSettings) -> None:
         """Batch by these settings from now on; what waits is looked at again."""
         self._settings = settings
+        if settings.max_queue_bytes != self.gathering.limit_bytes:
+            self.gathering = Gathering(settings.max_queue_bytes)
         self._codecs.apply(settings.row_signature)
         self._handle(SettingsChanged(settings))
 
@@ -179,9 +182,13 @@ class Runtime:
 
     def _judge(self, batch_call: BatchCall, answer: WholeAnswer, now_s: float) -> Event:
         call, head = batch_call.call, answer.head
-        if head.status != 200:
-            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
         members = call.members
+        if head.status != 200:
+            whole = len(members) == 1 and call.rows is None
+            if not whole and not 400 <= head.status < 600:  # it may hold or lead to others' rows
+                why = refusal("bad_answer", detail=f"status {head.status} cannot be divided")
+                return self._failure(call, why, isolable=True)
+            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
         first: ClientRequest = members[0].payload
         codec = _codec_of(first)
         try:
@@ -229,6 +236,8 @@ class Runtime:
         return Failed(call, failure, isolable)
 
     def _end(self, batch_call: BatchCall) -> None:
+        if batch_call.answer_bytes:
+            batch_call.gathering.end(batch_call)
         self.budget.release(batch_call.counted_bytes)
         batch_call.counted_bytes = 0
         batch_call.exchange = None
@@ -249,7 +258,7 @@ class Runtime:
                         self._answer(command)
                     case Send():
                         self._send(command.call, now_s)
-                    case WakeAt():
+                    case WakeAt():  # before any other, which may lead to another
                         self._wake_at(command.when_s, now_s)
                     case Fail():
                         self._fail(command)

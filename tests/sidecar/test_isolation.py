@@ -83,6 +83,51 @@ async def test_an_answer_that_cannot_be_split_is_isolated(
     assert [len(call.rows) for call in rig.model.calls] == [2, 1, 1]
 
 
+def echo_with(status: int) -> Script:
+    """`echo` in every way but the status."""
+
+    async def script(exchange: Exchange) -> None:
+        exchange.answer(status, json.dumps({"predictions": exchange.call.rows}).encode())
+
+    return script
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 206, 299, 300, 303, 307])
+async def test_no_status_but_200_gives_a_member_the_rows_of_all(
+    make_rig: RigFactory, status: int
+) -> None:
+    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig.model.otherwise = echo_with(status)
+    responses = await ask_together(rig, [1, 2])
+    assert [response.status for response in responses] == [status, status]
+    assert [response.json() for response in responses] == [
+        {"predictions": [1]},
+        {"predictions": [2]},
+    ]
+    assert [call.rows for call in rig.model.calls] == [[1, 2], [1], [2]]
+
+
+@pytest.mark.parametrize("status", [201, 303])
+async def test_a_status_that_cannot_be_divided_is_502_when_isolation_is_off(
+    make_rig: RigFactory, status: int
+) -> None:
+    rig = await make_rig("--max-batchsize", "2", *LONG, "--isolate-failures=false", shared=True)
+    rig.model.otherwise = echo_with(status)
+    for response in await ask_together(rig, [1, 2]):
+        assert response.status == 502
+        assert str(status) in response.error
+    assert len(rig.model.calls) == 1
+
+
+async def test_a_piece_is_not_answered_for_the_whole(make_rig: RigFactory) -> None:
+    flags = ("--max-batchsize", "2", "--hard-max-batch-size", "2")
+    rig = await make_rig(*flags, *LONG, shared=True)
+    rig.model.otherwise = echo_with(201)
+    response = await rig.ask(predict([1, 2, 3, 4]))
+    assert response.status == 502
+    assert "201" in response.error
+
+
 async def test_the_batch_id_is_that_of_the_call_that_answered(make_rig: RigFactory) -> None:
     rig = await make_rig("--max-batchsize", "4", *LONG)
     rig.model.otherwise = failing_if(is_poison, says(400))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from batcher_contract import BatcherSettings
 
+_LATE_LATER: Final = frozenset([Answered, Failed, Left, Tick])
+"""Events that end requests before what was due is done: who is answered is not late any more."""
 _ALONE: Final = object()  # the key under which requests that share with nobody wait in their path
 
 
@@ -45,7 +47,8 @@ class Batcher:
         self._policy = WindowPolicy(settings, draining=False)
         self._paths: dict[Hashable, PathQueues] = {}
         self._timers: TimerHeap[Batch | KeyQueue] = TimerHeap()
-        self._wake_s = NEVER_S  # the last WakeAt that has not come yet
+        self._wake_s = NEVER_S  # when something is to be looked at
+        self._announced_s = NEVER_S  # the last WakeAt that has not come yet
         self._memory = KeyMemory()
         self._budget = CallBudget()
         self._seq = 0
@@ -67,12 +70,13 @@ class Batcher:
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Take an event at a time not before the last one; return what is to be done, in order."""
         out: list[Command] = []
-        if now_s >= self._wake_s and type(event) is Request:
+        if now_s >= self._wake_s and type(event) not in _LATE_LATER:
             self._tick(Tick(), now_s, out)  # it is late: large bodies may keep the loop busy long
-        announced_s = self._wake_s
         self._handlers[type(event)](event, now_s, out)
-        if self._wake_s < announced_s:
-            out.append(WakeAt(self._wake_s))
+        if self._wake_s < self._announced_s:
+            self._announced_s = self._wake_s
+            # First, as carrying out the others may lead to events that ask for an earlier time.
+            out.insert(0, WakeAt(self._wake_s))
         return out
 
     def _wait(self, when_s: float, item: Batch | KeyQueue) -> None:
@@ -132,6 +136,7 @@ class Batcher:
             if queue.timer_s <= now_s and self._refuse_late(queue, now_s, out):
                 continue
             trigger = self._policy.trigger(queue, now_s)
+            key = queue.key
             run: list[Request] = []
             if trigger is not None:
                 reach = 1 if trigger == "alone" else queue.reach
@@ -139,12 +144,12 @@ class Batcher:
                 self.waiting -= len(run)
             if not queue.requests:
                 path.drop_next_due()
-                del path.queues[queue.key]
+                path.forget(queue)
             elif self._policy.trigger(queue, now_s) is None:
                 path.drop_next_due()
                 self._watch(queue, now_s)
             if trigger is not None:
-                self._start(Batch(path, queue.key, trigger, run), now_s, out)
+                self._start(Batch(path, key, trigger, run), now_s, out)
         if path.idle():
             self._paths.pop(path.path, None)
 
@@ -167,6 +172,8 @@ class Batcher:
 
     def _call_next(self, batch: Batch, now_s: float, out: list[Command]) -> None:
         """Send the next call of a batch that anybody waits for, or give its slot away."""
+        if now_s >= self._wake_s:
+            self._tick(Tick(), now_s, out)  # or a younger key could get the slot
         if batch.timer_s <= now_s:
             self._refuse_late_members(batch, now_s, out)
         while batch.todo:
@@ -184,14 +191,14 @@ class Batcher:
                 member.call = call
             out.append(Send(call))
             return
-        batch.timer_s = NEVER_S
-        batch.members = []  # the timer heap may hold on to the batch for a while
         if batch.isolated and not batch.indivisible:
             self._memory.batch_isolated(batch.key, batch.culprits, now_s)
             self._apply_memory(batch, now_s)
-        batch.path.in_flight -= 1
+        path = batch.path
+        path.in_flight -= 1
         self.in_flight -= 1
-        self._grant(batch.path, now_s, out)
+        batch.end()
+        self._grant(path, now_s, out)
 
     def _apply_memory(self, batch: Batch, now_s: float) -> None:
         queue = batch.path.queues.get(batch.key)
@@ -218,9 +225,10 @@ class Batcher:
                     member.call = None
                     answer.members.append(member)
                     answer.parts.append(part)
-        if len(call.members) > 1 and not batch.isolated:
-            self._memory.batch_served(batch.key)
+        key = batch.key
         self._call_next(batch, now_s, out)
+        if len(call.members) > 1 and not batch.isolated:
+            self._memory.batch_served(key)
         if answer.members:
             out.append(answer)  # after the next call: the model server should not wait for it
 
@@ -253,8 +261,9 @@ class Batcher:
         batch.todo += [Call(batch, [member]) for member in reversed(call.members)]
         self._memory.batch_indivisible(batch.key, now_s)
         self._apply_memory(batch, now_s)
+        path = batch.path
         self._call_next(batch, now_s, out)
-        self._grant(batch.path, now_s, out)  # what waits with this key is due now
+        self._grant(path, now_s, out)  # what waits with this key is due now
 
     def _fail(self, call: Call, failure: object, out: list[Command]) -> None:
         for member in call.members:
@@ -282,7 +291,7 @@ class Batcher:
         self.waiting -= 1
         if not queue.requests:
             path = queue.path
-            del path.queues[queue.key]
+            path.forget(queue)
             if path.idle():
                 self._paths.pop(path.path, None)
 
@@ -300,27 +309,32 @@ class Batcher:
             self._call_next(call.batch, now_s, out)
 
     def _tick(self, _: Tick, now_s: float, out: list[Command]) -> None:
+        paths: list[PathQueues] = []  # with a key that is newly due
+        calls: list[Call] = []  # that lost a member
         while (item := self._timers.pop_due(now_s)) is not None:
             item.timer_s = NEVER_S
             if isinstance(item, KeyQueue):
                 self._refuse_late(item, now_s, out)
-                if item.requests:
-                    self._watch_again(item, now_s, out)
+                if item.requests and self._watch_again(item, now_s):
+                    paths.append(item.path)
             else:
-                calls = self._refuse_late_members(item, now_s, out)
+                calls += self._refuse_late_members(item, now_s, out)
                 deadlines_s = [member.deadline_s for member in item.members if not member.done]
                 if deadlines_s:
                     item.timer_s = min(deadlines_s)
                     self._wait(item.timer_s, item)
-                for call in calls:
-                    self._cancel_deserted(call, now_s, out)
+        # Slots are given only now that all is known that is due: it may be late for several keys.
+        self._wake_s = self._announced_s = NEVER_S
+        for call in calls:
+            self._cancel_deserted(call, now_s, out)
+        for path in paths:
+            self._grant(path, now_s, out)
+        self._memory.forget_expired(now_s)
         next_s = self._timers.next_s()
         self._wake_s = NEVER_S if next_s is None else next_s
-        if next_s is not None:
-            out.append(WakeAt(next_s))
 
-    def _watch_again(self, queue: KeyQueue, now_s: float, out: list[Command]) -> None:
-        """See to a waiting key whose timer has run out."""
+    def _watch_again(self, queue: KeyQueue, now_s: float) -> bool:
+        """See to a waiting key whose timer has run out; tell whether it is due since now."""
         newly_due = False
         if not queue.due:
             self._watch(queue, now_s)
@@ -328,8 +342,7 @@ class Batcher:
         deadline_s = queue.earliest_deadline_s()
         if deadline_s < queue.timer_s:
             self._look_again(queue, deadline_s)
-        if newly_due:
-            self._grant(queue.path, now_s, out)
+        return newly_due
 
     def _refuse_late(self, queue: KeyQueue, now_s: float, out: list[Command]) -> bool:
         """Refuse those in a queue whose deadlines have passed; tell whether there were any."""

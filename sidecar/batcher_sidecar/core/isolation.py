@@ -56,6 +56,15 @@ class KeyMemory:
             return 0.0
         return self._unbatched_until_s.get(key, 0.0)
 
+    def forget_expired(self, now_s: float) -> None:
+        """Forget the keys that may be batched again; they stand in the order of their times."""
+        memory = self._unbatched_until_s
+        while memory:
+            key = next(iter(memory))
+            if memory[key] > now_s:
+                break
+            del memory[key]
+
     def batch_served(self, key: Hashable) -> None:
         """A batch of several was answered whole."""
         if self._strikes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class Batch:
     def waits_for(self, when_s: float) -> bool:
         """Tell whether the deadline set for ``when_s`` still counts."""
         return self.timer_s == when_s
+
+    def end(self) -> None:
+        """Let go of all that it holds: the timer heap may hold on to the batch for a while."""
+        self.timer_s = inf
+        self.members = []
+        del self.key, self.path, self.answered_parts
 
 
 class Call:

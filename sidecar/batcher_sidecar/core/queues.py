@@ -121,6 +121,11 @@ class PathQueues:
         """Tell whether nothing waits and nothing is in flight."""
         return not self.queues and not self.in_flight
 
+    def forget(self, queue: KeyQueue) -> None:
+        """Take out a key that nobody waits with any more; heaps may hold on to it for a while."""
+        del self.queues[queue.key]
+        del queue.key, queue.path
+
     def mark_due(self, queue: KeyQueue) -> None:
         """Enter a key whose requests may leave with the next slot."""
         queue.due = True

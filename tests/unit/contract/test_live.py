@@ -32,6 +32,7 @@ def test_a_file_is_read_over_what_flags_say() -> None:
     ("text", "fault"),
     [
         ("", "the settings file is no JSON"),
+        ("[" * 100_000, "the settings file is no JSON"),
         ("[]", "the settings file is no JSON object of texts"),
         ('{"max-latency": 50}', "the settings file is no JSON object of texts"),
         ('{"max-latency": "0"}', '--max-latency "0" is less than 1'),

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from batcher_contract import BatcherSettings
+from batcher_contract.names import METRICS_PREFIX
 from batcher_sidecar.codecs import Codec, Codecs
 from batcher_sidecar.config import SidecarConfig
 from batcher_sidecar.dataport import SidecarPort
@@ -25,11 +26,13 @@ class Stand:
         self,
         model: ScriptedModel,
         port: SidecarPort,
+        metrics: Metrics,
         port_number: int,
         advance: Callable[[float], None] | None,
     ) -> None:
         self.model = model
         self.port = port
+        self.metrics = metrics
         self._port_number = port_number
         self._advance = advance
         self.clients: list[Client] = []
@@ -37,6 +40,13 @@ class Stand:
     async def connect(self) -> Client:
         self.clients.append(await connect(self._port_number))
         return self.clients[-1]
+
+    def counted(self, sample: str) -> float:
+        """What a scrape says now; the name is without prefix, with labels if it has any."""
+        lines = self.metrics.render()[0].decode().splitlines()
+        found = [line for line in lines if line.startswith(f"{METRICS_PREFIX}{sample} ")]
+        assert len(found) == 1, f"{sample} is there {len(found)} times"
+        return float(found[0].split()[-1])
 
     async def pass_s(self, seconds: float) -> None:
         """Let time pass, a step at a time, since timers are set again when they fire."""
@@ -65,9 +75,10 @@ async def standing(
         codecs = Codecs.of("shape")
         if codec is not None:
             codecs.v1 = codec
-        port = SidecarPort(config, codecs, pool, Metrics())
+        metrics = Metrics()
+        port = SidecarPort(config, codecs, pool, metrics)
         await port.listen("127.0.0.1", config.port)
-        stand = Stand(model, port, config.port, advance)
+        stand = Stand(model, port, metrics, config.port, advance)
         yield stand
         for client in stand.clients:
             client.abort()

@@ -76,6 +76,36 @@ async def test_a_file_that_cannot_be_read_is_told(stand: Stand) -> None:
     assert "cannot read" in stand.live.shown()["settings_file_fault"]
 
 
+async def test_a_file_that_comes_back_as_it_was_is_at_fault_no_more(stand: Stand) -> None:
+    good = '{"max-latency": "50"}'
+    await stand.write(good)
+    stand.path.unlink()
+    stand.path.mkdir()
+    await stand.live.look()
+    assert "cannot read" in stand.live.shown()["settings_file_fault"]
+    stand.path.rmdir()
+    await stand.write(good)
+    assert "settings_file_fault" not in stand.live.shown()
+    assert len(stand.applied) == 1
+
+
+async def test_a_file_that_goes_away_takes_its_fault_with_it(stand: Stand) -> None:
+    bad = '{"max-latency": "0"}'
+    await stand.write(bad)
+    stand.path.unlink()
+    await stand.live.look()
+    assert "settings_file_fault" not in stand.live.shown()
+    await stand.write(bad)
+    assert "settings_file_fault" in stand.live.shown()
+
+
+async def test_a_file_that_nests_too_deep_is_a_fault(stand: Stand) -> None:
+    await stand.write("[" * 100_000)
+    assert "is no JSON" in stand.live.shown()["settings_file_fault"]
+    await stand.write('{"max-latency": "50"}')
+    assert stand.live.settings.max_latency_ms == 50
+
+
 async def test_a_file_that_says_the_same_in_other_words_changes_nothing(stand: Stand) -> None:
     await stand.write('{"max-latency": "50"}')
     since = stand.live.shown()["since"]

@@ -11,6 +11,7 @@ from batcher_sidecar.probe import ModelProbe, ProbeError
         (None, "TCP connect to localhost:8080"),
         ("", "TCP connect to localhost:8080"),
         (" \n", "TCP connect to localhost:8080"),
+        (" null\n", "TCP connect to localhost:8080"),
         ("{}", "TCP connect to localhost:8080"),
         ('{"timeoutSeconds":1,"httpGet":null}', "TCP connect to localhost:8080"),
         (

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ import pytest
 from batcher_contract import BatcherSettings
 from batcher_sidecar.codecs.base import Body, Bypass, Content, Piece
 from batcher_sidecar.codecs.v1 import V1Codec, V1Request
-from tests.sidecar.kit.client import PREDICT, body_of, predict, request
-from tests.unit.sidecar.stand import standing
+from tests.sidecar.kit.answers import Gate, failing_if, never, says, with_fields
+from tests.sidecar.kit.client import PREDICT, Response, body_of, predict, request
+from tests.sidecar.kit.process import until
+from tests.sidecar.kit.tcp import let_the_loop_turn
+from tests.unit.sidecar.stand import Stand, standing
 
 STUMBLE = b"stumble"
 
@@ -114,6 +119,86 @@ async def test_what_cannot_be_sent_in_pieces_is_forwarded_as_it_came() -> None:
         assert "batchId" not in answers[1].json()
         assert whole in [call.body for call in stand.model.calls]
         assert stand.port.budget.used_bytes == 0
+
+
+async def ask_together(stand: Stand, *rows: object) -> list[Response]:
+    """Ask for each row on a connection of its own, in that order."""
+    clients = []
+    for row in rows:
+        clients.append(await stand.connect())
+        clients[-1].send(predict([row]))
+        await let_the_loop_turn()
+    return [await client.response() for client in clients]
+
+
+async def test_a_window_that_opens_while_commands_are_carried_out_ends_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refusal makes room on its connection for a request that asks for an earlier wake-up."""
+    real, passed_s = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed_s)
+    settings = BatcherSettings(
+        max_batch_size=2, max_latency_ms=1000, timeout_s=100, max_concurrency=1
+    )
+    async with standing(settings=settings) as stand:
+        stand.model.otherwise = failing_if(lambda row: row == "hang", never)
+        client, other = await stand.connect(), await stand.connect()
+        hanging = predict(["hang"], "/v1/models/a:predict")
+        client.send(hanging * 16 + predict(["walk"], "/v1/models/b:predict"))
+        await stand.model.wait_calls(1)
+        passed_s = 90
+        other.send(predict(["hang", "hang"], "/v1/models/c:predict"))
+        await stand.model.wait_calls(2)
+        passed_s = 101  # to the deadline of the first 16, long before that of the other
+        assert [(await client.response()).status for _ in range(16)] == [504] * 16
+        passed_s = 103
+        assert (await client.response()).predictions == ["walk"]
+        assert not other.buffer
+
+
+async def test_each_step_of_a_batch_is_counted() -> None:
+    settings = BatcherSettings(max_batch_size=2, max_latency_ms=60_000)
+    async with standing(settings=settings) as stand:
+
+        async def waits() -> bool:
+            return stand.counted("queued_requests") == 1
+
+        stand.model.otherwise = gate = Gate(with_fields(odd={"a": 1}, model="m"))
+        first = await stand.connect()
+        first.send(predict([1]))
+        await until(waits, "the first one waits")
+        await asyncio.sleep(0.05)  # what is measured
+        second = await stand.connect()
+        second.send(predict([2]))
+        await stand.model.wait_calls(1)
+        assert stand.counted("batches_in_flight") == 1
+        await asyncio.sleep(0.05)
+        gate.open()
+        assert [(await client.response()).status for client in (first, second)] == [200, 200]
+        assert stand.counted('batches_total{trigger="size"}') == 1
+        assert stand.counted("queue_seconds_count") == 2
+        assert 0.05 <= stand.counted("queue_seconds_sum") < 5
+        assert stand.counted("upstream_seconds_count") == 1
+        assert 0.05 <= stand.counted("upstream_seconds_sum") < 5
+        assert stand.counted("response_fields_dropped_total") == 1
+        assert stand.counted("isolated_requests_total") == 0
+        assert stand.counted('requests_total{code="200",model="m",protocol="v1"}') == 2
+
+
+async def test_the_members_of_a_batch_that_is_isolated_are_counted_once() -> None:
+    settings = BatcherSettings(max_batch_size=4, max_latency_ms=60_000)
+    async with standing(settings=settings) as stand:
+        stand.model.otherwise = failing_if(lambda row: row == -1, says(400))
+        answers = await ask_together(stand, -1, 2, 3, 4)
+        assert [answer.status for answer in answers] == [400, 200, 200, 200]
+        assert stand.counted("isolated_requests_total") == 4
+        assert stand.counted("upstream_seconds_count") == len(stand.model.calls) == 5
+        assert stand.counted("queue_seconds_count") == 4
+        assert stand.counted("requests_per_batch_count") == 1
+        assert stand.counted("response_fields_dropped_total") == 0
+        stand.port.apply(replace(settings, isolate_failures=False))
+        await ask_together(stand, -1, 2, 3, 4)
+        assert stand.counted("isolated_requests_total") == 4
 
 
 def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> None:

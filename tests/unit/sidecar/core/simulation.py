@@ -16,6 +16,7 @@ from batcher_sidecar.core import (
     Batcher,
     Call,
     Cancel,
+    Command,
     Draining,
     Event,
     Fail,
@@ -99,6 +100,7 @@ class Simulation:
     def __init__(self, settings: BatcherSettings) -> None:
         self.settings = settings
         self.now_s = 0.0
+        self._seen_s = -inf  # the time of the last event
         self.draining = False
         self.waiting: list[Client] = []
         self.slots: list[Slot] = []
@@ -178,11 +180,10 @@ class Simulation:
         self._handle(SettingsChanged(self.settings))
 
     def advance(self, duration_s: float) -> None:
-        """Time passes, with a tick at each moment asked for."""
+        """Time passes, with a tick at each moment asked for, or late for those that are past."""
         until_s = self.now_s + duration_s
         while self._wake_s <= until_s:
-            assert self._wake_s >= self.now_s, "a moment in the past is asked for"
-            self.now_s = self._wake_s
+            self.now_s = max(self.now_s, self._wake_s)
             self._wake_s = inf
             self._handle(Tick())
             assert self._wake_s > self.now_s, "a tick asks for another one at once"
@@ -210,10 +211,14 @@ class Simulation:
     # --- commands -------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
+        self._follow(self._batcher.handle(event, self.now_s))
+
+    def _follow(self, commands: list[Command]) -> None:
         self.broken = True
-        for command in self._batcher.handle(event, self.now_s):
+        for command in commands:
             match command:
                 case WakeAt(when_s):
+                    assert when_s > self.now_s, "a moment in the past is asked for"
                     self._wake_s = when_s
                 case Send(call):
                     self._sent(call)
@@ -232,6 +237,7 @@ class Simulation:
                     slot.call = None
         self._release()
         self._check()
+        self._seen_s = self.now_s
         self.broken = False
 
     def _sent(self, call: Call) -> None:
@@ -284,9 +290,8 @@ class Simulation:
         reach = 1 if trigger == "alone" else self._reach(first)
         assert members == self._run(queue, reach)
         for other in self.waiting[: self.waiting.index(first)]:
-            due, since_s = self._due(self._queue(other))
-            # What becomes due at this very moment may come after a slot that becomes free at it.
-            assert other.path != first.path or due is None or since_s == self.now_s, "not its turn"
+            if other.path == first.path:
+                assert self._due(self._queue(other))[0] is None, "not its turn"
         slot = Slot(members)
         instances = sum(client.instances for client in members)
         cap = limits.hard_max_batch_size
@@ -295,8 +300,7 @@ class Simulation:
             assert call.rows == (0, cap)
             slot.rows_sent = cap
         else:
-            assert call.rows is None
-            assert call.instances == instances
+            assert (call.rows, call.instances) == (None, instances)
         self.slots.append(slot)
         self.waiting = [client for client in self.waiting if client not in members]
         return slot
@@ -318,7 +322,7 @@ class Simulation:
 
     def _refused(self, client: Client, reason: str) -> None:
         if reason == "deadline":
-            assert client.deadline_s == self.now_s
+            assert self._seen_s < client.deadline_s <= self.now_s
         else:
             assert client not in self.waiting
             assert len(self.waiting) >= self.settings.max_queue_size
@@ -339,7 +343,7 @@ class Simulation:
         ]
 
     def _due(self, queue: list[Client]) -> tuple[str | None, float]:
-        """Return why the oldest may leave now, and, where it is for its window, since when."""
+        """Return why the oldest may leave now, and when its window ends if that decides."""
         oldest = queue[0]
         if oldest.alone or self._unbatched_until_s.get(oldest.key, -inf) > self.now_s:
             return "alone", -inf
@@ -386,13 +390,10 @@ class Simulation:
         assert not [c for c in self.live if c not in held and c not in self.waiting], "forgotten"
         assert self._batcher.waiting == len(self.waiting)
         assert self._batcher.in_flight == len(self.slots)
-        for client in self.live:
-            assert self._wake_s <= client.deadline_s or client.deadline_s <= self.now_s
+        assert all(self._wake_s <= client.deadline_s > self.now_s for client in self.live)
         for client in self.waiting:
             slots = [slot for slot in self.slots if slot.members[0].path == client.path]
             if len(slots) < self.settings.max_concurrency:
-                trigger, since_s = self._due(self._queue(client))
-                if trigger is not None:
-                    assert since_s == self._wake_s == self.now_s, "a slot is free and not granted"
-                else:
-                    assert self._wake_s <= since_s, "nobody would notice the end of the window"
+                trigger, window_end_s = self._due(self._queue(client))
+                assert trigger is None, "a slot is free and not granted"
+                assert self._wake_s <= window_end_s, "nobody would notice the end of the window"

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 
 import pytest
@@ -16,6 +16,7 @@ from batcher_sidecar.core import (
     Draining,
     Event,
     Failed,
+    Indivisible,
     Left,
     Request,
     Send,
@@ -83,9 +84,10 @@ class World:
             self.handle(Tick())
         self.now_s = when_s
 
-    def held(self) -> tuple[int, int, int]:
+    def held(self, *, collect: bool = True) -> tuple[int, int, int]:
         """Return how many requests, keys and paths are still held by anybody."""
-        gc.collect()
+        if collect:
+            gc.collect()
         requests, keys, paths = (
             len({id(thing) for ref in refs if (thing := ref()) is not None})
             for refs in (self._requests, self._keys, self._paths)
@@ -109,6 +111,80 @@ def test_a_steady_stream_leaves_little_behind() -> None:
     requests, keys, paths = world.held()
     assert requests == 0, "an answered request, which may be large, is held"
     assert max(keys, paths) <= FEW
+
+
+def end_whole(world: World) -> None:
+    world.answer_all()
+
+
+def end_failed(world: World) -> None:
+    while world.calls:
+        call = world.calls.pop()
+        world.handle(Failed(call, "500", isolable=len(call.members) > 1))
+
+
+def end_one_by_one(world: World) -> None:
+    world.handle(Indivisible(world.calls.pop()))
+    world.answer_all()
+
+
+def end_after_isolation(world: World) -> None:
+    world.handle(Failed(world.calls.pop(), "500", isolable=True))
+    world.answer_all()
+
+
+@pytest.mark.parametrize("end", [end_whole, end_failed, end_one_by_one, end_after_isolation])
+def test_what_has_ended_is_let_go_of_at_once(end: Callable[[World], None]) -> None:
+    """Though its deadline is still in the heap, and without waiting for the collector."""
+    world = World(BatcherSettings(max_batch_size=3))
+    for _ in range(20):  # fewer than make the heaps be swept
+        key, path = Thing(), Thing()
+        for _ in range(3):
+            world.arrive(key, path)
+        end(world)
+    del key, path
+    requests, keys, paths = world.held(collect=False)
+    assert (requests, paths) == (0, 0)
+    assert end is not end_whole or not keys, "failures alone are remembered"
+
+
+def test_what_was_answered_in_pieces_is_let_go_of_at_once() -> None:
+    world = World(BatcherSettings(max_batch_size=2, hard_max_batch_size=2))
+    world.arrive(instances=6)
+    parts = [Thing() for _ in range(3)]
+    refs = [weakref.ref(part) for part in parts]
+    while world.calls:
+        world.handle(Answered(world.calls.pop(), [parts.pop()]))
+    assert world.held(collect=False) == (0, 0, 0)
+    assert [ref() for ref in refs] == [None] * 3
+
+
+def test_keys_that_nobody_waits_with_any_more_are_let_go_of_at_once() -> None:
+    world = World(BatcherSettings(max_concurrency=1))
+    path = Thing()
+    world.arrive(path=path, instances=32)
+    for _ in range(20):
+        world.handle(Left(world.arrive(path=path)))
+        world.handle(Left(world.arrive(path=path, instances=32)))  # due
+    requests, keys, _ = world.held(collect=False)
+    assert (requests, keys) == (1, 1), "more than the one in flight"
+
+
+def test_a_key_is_remembered_no_longer_than_it_travels_unbatched() -> None:
+    world = World(BatcherSettings(max_batch_size=2, timeout_s=10, max_latency_ms=1000))
+    key, path = Thing(), Thing()
+    for _ in range(2):
+        world.arrive(key, path)
+        world.arrive(key, path)
+        end_failed(world)
+    del key, path
+    world.until(59)
+    assert world.held(collect=False) == (0, 1, 0)
+    world.until(61)
+    world.arrive()
+    world.until(62)
+    world.answer_all()
+    assert world.held(collect=False) == (0, 0, 0)
 
 
 def test_nothing_is_held_after_a_burst_and_the_time_of_its_deadlines() -> None:

@@ -88,6 +88,56 @@ def test_a_late_tick_makes_no_window_longer(begin: Begin) -> None:
     play.expect("send c (latency)")
 
 
+@pytest.mark.parametrize("end", ["answer", "fail", "leave"])
+def test_a_slot_that_is_freed_late_goes_to_the_key_that_was_due_first(
+    begin: Begin, end: str
+) -> None:
+    play = begin(max_batch_size=2, max_latency_ms=1000, max_concurrency=1)
+    play.arrive("x y")
+    play.expect("send x y (size)")
+    play.oversleep(0.25)
+    play.arrive("a", key="older")
+    play.oversleep(0.5)
+    play.arrive("b c", key="younger")
+    play.oversleep(1.5)
+    if end == "answer":
+        play.answer("x y")
+        play.expect("answer x", "answer y", "send a (latency)")
+    elif end == "fail":
+        play.fail("x y", isolable=False)
+        play.expect("fail x: 500", "fail y: 500", "send a (latency)")
+    else:
+        play.leave("x y")
+        play.expect("cancel x y", "send a (latency)")
+
+
+@pytest.mark.parametrize("event", ["drain", "settings"])
+def test_what_was_due_leaves_as_it_was_due_though_something_changes_first(
+    begin: Begin, event: str
+) -> None:
+    play = begin(max_batch_size=8, max_latency_ms=1000)
+    play.arrive("a")
+    play.oversleep(1.25)
+    if event == "drain":
+        play.drain()
+    else:
+        play.change(max_latency_ms=5000)
+    play.expect("send a (latency)")
+
+
+def test_a_late_tick_gives_a_slot_to_the_oldest_of_all_that_are_due_by_now(begin: Begin) -> None:
+    play = begin(max_batch_size=2, max_latency_ms=5000, max_concurrency=1, timeout_s=10)
+    play.arrive("x y")
+    play.expect("send x y (size)")
+    play.until(5.5)
+    play.arrive("a", key="older")
+    play.until(6)
+    play.arrive("b c", key="younger")
+    play.oversleep(11)
+    play.until(11)
+    play.expect("cancel x y", "refuse x: deadline", "refuse y: deadline", "send a (latency)")
+
+
 def test_what_remains_after_a_cut_waits_its_own_window(begin: Begin) -> None:
     play = begin(max_batch_size=4, max_latency_ms=5000, max_concurrency=1)
     play.arrive("a", 4)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from batcher_contract import BatcherSettings
-from tests.unit.sidecar.core.simulation import Simulation
+from tests.unit.sidecar.core.late import LateSimulation
 
 # Times are multiples of a quarter second, so that sums are exact and many things coincide.
 QUARTERS = st.integers(1, 8).map(lambda quarters: quarters / 4)
@@ -31,11 +31,11 @@ def some_limits(draw: st.DrawFn) -> dict[str, Any]:
 class AnyOrder(RuleBasedStateMachine):
     """Requests, answers, failures, departures and settings in any order."""
 
-    simulation: Simulation
+    simulation: LateSimulation
 
     @initialize(limits=some_limits(), isolate=st.booleans())
     def begin(self, limits: dict[str, Any], isolate: bool) -> None:
-        self.simulation = Simulation(BatcherSettings(**limits, isolate_failures=isolate))
+        self.simulation = LateSimulation(BatcherSettings(**limits, isolate_failures=isolate))
 
     @rule(
         path=st.sampled_from("ab"),
@@ -69,6 +69,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(duration_s=QUARTERS)
     def advance(self, duration_s: float) -> None:
         self.simulation.advance(duration_s)
+
+    @rule(duration_s=QUARTERS)
+    def oversleep(self, duration_s: float) -> None:
+        self.simulation.oversleep(duration_s)
 
     @rule(active=st.booleans())
     def drain(self, active: bool) -> None:
