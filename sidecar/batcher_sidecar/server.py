@@ -66,6 +66,8 @@ class ClientConnection(Flow):
         self._reader.take_rest()
 
     def _tell_writable(self, *, writable: bool) -> None:
+            request.forward = request.core = None  # as in _done
+        self._current = self._tunnel = None
         if self._tunnel is not None:
             self._tunnel.client_writable(writable=writable)
         elif self._requests and (forward := self._requests[0].forward) is not None:
@@ -282,7 +284,9 @@ class ClientConnection(Flow):
 
     def start_tunnel(self, tunnel: Forward, head: bytes) -> None:
         """Switch to passing bytes; ``head`` is the complete head of the 101 answer."""
-        self._port.count(self._requests.popleft(), 101)
+        request = self._requests.popleft()
+        request.forward = None
+        self._port.count(request, 101)
         self._tunnel = tunnel
         self._transport.write(head)
         if self._reader.buffer:
@@ -341,7 +345,7 @@ class ClientConnection(Flow):
         """Forget an answered request, and close after the last one."""
         self._requests.popleft()
         self._active_s = self._loop.time()
-        request.core = None  # it refers back: let both go without the garbage collector
+        request.core = None  # it refers back: bodies must not wait for the garbage collector
         if request.reserved_bytes:
             self._port.budget.release(request.reserved_bytes)
         if not request.keep_alive:

@@ -138,8 +138,7 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None or exchange.ended:
             return
         if self._until_eof and exc is None:
-            exchange.finished()
-            exchange.sink.on_end()
+            exchange.finished().on_end()
         else:
             untouched = self._received_bytes == 0
             where = "without an answer" if untouched else "in mid-answer"
@@ -218,13 +217,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
-        exchange.finished()
+        sink = exchange.finished()
         sent = not exchange.body_open and not self._behind
         if self._keep_alive and not self._until_eof and sent:
             self._pool.put_back(self)
         else:
             self.close()
-        exchange.sink.on_end()
+        sink.on_end()
 
     def _fail(self, detail: str) -> None:
         exchange, self._exchange = self._exchange, None

@@ -1,5 +1,6 @@
 """A data port and its model server in the test's own loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from tests.sidecar.kit.answers import echo
 from tests.sidecar.kit.client import Client, connect
 from tests.sidecar.kit.scripted import ScriptedModel
 from tests.sidecar.kit.tcp import let_the_loop_turn
+from tests.sidecar.kit.wire import BOUND_S
 
 __all__ = ["Stand", "standing"]
 
@@ -26,10 +28,12 @@ class Stand:
         model: ScriptedModel,
         port: SidecarPort,
         port_number: int,
+        metrics: Metrics,
         advance: Callable[[float], None] | None,
     ) -> None:
         self.model = model
         self.port = port
+        self.metrics = metrics
         self._port_number = port_number
         self._advance = advance
         self.clients: list[Client] = []
@@ -37,6 +41,23 @@ class Stand:
     async def connect(self) -> Client:
         self.clients.append(await connect(self._port_number))
         return self.clients[-1]
+
+    async def send(self, data: bytes) -> Client:
+        client = await self.connect()
+        client.send(data)
+        return client
+
+    async def metric(self, series: str) -> float:
+        """The value of one series of `/metrics`, named with its labels."""
+        text, _ = await self.metrics.scrape()
+        values = [line.rsplit(" ", 1) for line in text.decode().splitlines()]
+        return float(dict(values).get(series, "0"))
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Let the loop turn until `reached`."""
+        async with asyncio.timeout(BOUND_S):
+            while not reached():  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     async def pass_s(self, seconds: float) -> None:
         """Let time pass, a step at a time, since timers are set again when they fire."""
@@ -65,11 +86,14 @@ async def standing(
         codecs = Codecs.of("shape")
         if codec is not None:
             codecs.v1 = codec
-        port = SidecarPort(config, codecs, pool, Metrics())
+        metrics = Metrics()
+        port = SidecarPort(config, codecs, pool, metrics)
         await port.listen("127.0.0.1", config.port)
-        stand = Stand(model, port, config.port, advance)
-        yield stand
-        for client in stand.clients:
-            client.abort()
-        await port.close()
-        await pool.close()
+        stand = Stand(model, port, config.port, metrics, advance)
+        try:
+            yield stand
+        finally:
+            for client in stand.clients:
+                client.abort()
+            await port.close()
+            await pool.close()
