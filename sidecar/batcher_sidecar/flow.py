@@ -243,3 +243,7 @@ class Flow(asyncio.Protocol):
     @abstractmethod
     def _refuse_unreadable(self, refused: Refusal) -> None:
         """Refuse what does not come in time."""
+    @abstractmethod
+    def judge_anew(self) -> None:
+        """Forget what was decided by settings that have changed."""
+

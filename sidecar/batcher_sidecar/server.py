@@ -37,6 +37,10 @@ class ClientConnection(Flow):
         self._known: tuple[RequestHead | None, Route | None] = (None, None)
         self._parsing = False
 
+    def judge_anew(self) -> None:
+        """Settings have changed: what is known of a head that comes again holds no more."""
+        self._known = (self._known[0], None)
+
     # --- from the event loop --------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
