@@ -179,13 +179,21 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200:
             self._headers = []
             self._reason = b""
+        if status < 100:
+            self._fail(f"its status is {status:03}")
+            return
             self._received_bytes = 1
             return
         self._in_body = True
         # uvicorn answers 500 for a handler that raised, and then closes without having said so.
         self._keep_alive = self._parser.should_keep_alive() and status != 500
         lengths = {value for name, value in self._headers if name.lower() == b"content-length"}
-        chunked = any(name.lower() == b"transfer-encoding" for name, _ in self._headers)
+        codings = [value for name, value in self._headers if name.lower() == b"transfer-encoding"]
+        chunked = bool(codings)
+        if chunked and [coding.lower() for coding in codings] != [b"chunked"]:
+            named = b", ".join(codings).decode(errors="replace")
+            self._fail(f"its Transfer-Encoding is {named}, not just chunked")
+            return
         bodiless = exchange.method == b"HEAD" or status in (204, 304)
         self._until_eof = not (bodiless or chunked or lengths)
         body_bytes = int(next(iter(lengths))) if len(lengths) == 1 and not chunked else None
