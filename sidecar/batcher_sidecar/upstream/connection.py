@@ -56,6 +56,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def write_eof(self) -> None:
+        """Send no more."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
     def pause_reading(self) -> None:
         """Stop reading."""
         if self._transport is not None and not self._transport.is_closing():
@@ -174,26 +179,26 @@ class UpstreamConnection(asyncio.Protocol):
             self._keep_alive = False
             return
         status = self._parser.get_status_code()
+        if status < 100:
+            self._fail(f"its status is {status:03}")
+            return
         if status == 101:
             return
         if status < 200:
             self._headers = []
             self._reason = b""
-        if status < 100:
-            self._fail(f"its status is {status:03}")
-            return
             self._received_bytes = 1
             return
-        self._in_body = True
-        # uvicorn answers 500 for a handler that raised, and then closes without having said so.
-        self._keep_alive = self._parser.should_keep_alive() and status != 500
-        lengths = {value for name, value in self._headers if name.lower() == b"content-length"}
         codings = [value for name, value in self._headers if name.lower() == b"transfer-encoding"]
         chunked = bool(codings)
         if chunked and [coding.lower() for coding in codings] != [b"chunked"]:
             named = b", ".join(codings).decode(errors="replace")
             self._fail(f"its Transfer-Encoding is {named}, not just chunked")
             return
+        self._in_body = True
+        # uvicorn answers 500 for a handler that raised, and then closes without having said so.
+        self._keep_alive = self._parser.should_keep_alive() and status != 500
+        lengths = {value for name, value in self._headers if name.lower() == b"content-length"}
         bodiless = exchange.method == b"HEAD" or status in (204, 304)
         self._until_eof = not (bodiless or chunked or lengths)
         body_bytes = int(next(iter(lengths))) if len(lengths) == 1 and not chunked else None

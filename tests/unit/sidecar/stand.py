@@ -38,6 +38,11 @@ class Stand:
         self._advance = advance
         self.clients: list[Client] = []
 
+    @property
+    def connections(self) -> int:
+        """How many clients' connections the data port knows."""
+        return len(self.port._connections)
+
     async def connect(self) -> Client:
         self.clients.append(await connect(self._port_number))
         return self.clients[-1]

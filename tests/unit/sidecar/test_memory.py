@@ -11,7 +11,7 @@ import uvloop
 
 from batcher_contract import BatcherSettings
 from tests.sidecar.kit.answers import Gate, echo, echo_bytes, never, resets, says, switching_to_echo
-from tests.sidecar.kit.client import PREDICT, Client, body_of, predict, request
+from tests.sidecar.kit.client import PREDICT, body_of, predict, request
 from tests.unit.sidecar.stand import Stand, standing
 
 Scenario = Callable[[Stand], Awaitable[None]]
@@ -66,7 +66,7 @@ async def left_a_call_that_goes_on(stand: Stand) -> None:
     leaver, stayer = [await stand.send(predict(ROWS)) for _ in range(2)]
     await stand.model.until(lambda: stand.model.in_flight > 0)
     leaver.close()
-    await stand.until(lambda: len(stand.port._connections) == 1)
+    await stand.until(lambda: stand.connections == 1)
     gate.open()
     assert (await stayer.response()).predictions == ROWS
     stayer.close()
@@ -171,7 +171,7 @@ def counted() -> Counter[str]:
 async def assert_that_nothing_stays(scenario: Scenario, settings: BatcherSettings) -> None:
     async with standing(settings=settings) as stand:
         await scenario(stand)
-        await stand.until(lambda: not stand.port._connections)
+        await stand.until(lambda: stand.connections == 0)
         stand.model.otherwise = echo
         gc.collect()
         before = counted()
@@ -179,7 +179,7 @@ async def assert_that_nothing_stays(scenario: Scenario, settings: BatcherSetting
         try:
             for _ in range(3):
                 await scenario(stand)
-            await stand.until(lambda: not stand.port._connections)
+            await stand.until(lambda: stand.connections == 0)
             assert stand.port.budget.used_bytes == 0
             left = counted() - before
         finally:
