@@ -26,6 +26,7 @@ class Stuck(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.unsent_bytes = 0
+        self.high_bytes: int | None = None
         self.aborted = False
         self._closing = False
 
@@ -34,6 +35,12 @@ class Stuck(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.unsent_bytes += len(data)
+
+    def write_eof(self) -> None:
+        pass
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high_bytes = high
 
     def is_closing(self) -> bool:
         return self._closing
@@ -205,7 +212,7 @@ async def test_a_body_that_stands_still_for_30_s_gets_408(stand: Stand, target: 
     await stand.pass_s(28)
     assert not client.buffer
     await stand.pass_s(4)
-    response = await client.response()
+    response = await client.response(within_s=2)
     assert response.status == 408
     assert response.error
     await client.expect_end()
@@ -346,6 +353,23 @@ async def test_lingering_begins_when_the_refusal_is_taken(stand: Stand) -> None:
     assert stand.connections == 1
     await stand.pass_s(1.5)
     await stand.until(lambda: stand.connections == 0)
+
+
+async def test_lingering_waits_for_the_last_byte_of_the_refusal(stand: Stand) -> None:
+    transport = Stuck()
+    connection = ClientConnection(stand.port, asyncio.get_running_loop())
+    connection.connection_made(transport)
+    connection.data_received(b"UNKNOWN / HTTP/1.1\r\n\r\n")
+    assert transport.high_bytes == 0  # so the transport tells of the last byte
+    connection.pause_writing()
+    await stand.pass_s(30)
+    transport.unsent_bytes = 0
+    connection.resume_writing()
+    await stand.pass_s(1)
+    assert not transport.aborted
+    await stand.pass_s(1.5)
+    assert transport.aborted
+    connection.connection_lost(None)
 
 
 async def half_closed(stand: Stand, go: asyncio.Event) -> Client:
