@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batcher_sidecar.upstream import UpstreamPool
 
 _BACKLOG: Final = 1024
+_LOOK_EVERY_S: Final = 0.05
 
 
 class SidecarPort:
@@ -40,7 +41,6 @@ class SidecarPort:
         self.budget = ByteBudget(settings.max_queue_bytes)
         self._connections: set[Flow] = set()
         self.opened = self._connections.add
-        self._closed = asyncio.Event()
         self.draining = False
         self.timeout_s = settings.timeout_s
         self.last_request_s = 0.0
@@ -71,6 +71,8 @@ class SidecarPort:
     def apply(self, settings: BatcherSettings) -> None:
         """Serve by these settings from now on; what waits is looked at again."""
         self.router.apply(settings)
+        for connection in self._connections:
+            connection.judge_anew()
         self.budget.limit_bytes = settings.max_queue_bytes
         self.timeout_s = settings.timeout_s
         self._runtime.apply(settings)
@@ -94,15 +96,14 @@ class SidecarPort:
     def closed(self, connection: Flow) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
-        self._closed.set()
 
     async def until_answered(self, timeout_s: float) -> None:
-        """Wait, in a drain, until no answer is owed: each answer closes its connection."""
+        """Wait, in a drain, until no answer is owed or not yet taken."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while any(connection.outstanding for connection in self._connections):
-                    self._closed.clear()
-                    await self._closed.wait()
+                # No transport tells when the last byte is taken, so this has to look.
+                while any(conn.outstanding for conn in self._connections):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_EVERY_S)
 
     async def close(self) -> None:
         """End everything at once."""

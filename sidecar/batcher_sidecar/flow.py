@@ -25,6 +25,8 @@ BODY_PAUSE_TIMEOUT_S: Final = 30.0
 IDLE_TIMEOUT_S: Final = 620.0  # longer than the proxies in front keep theirs
 WRITE_STALL_TIMEOUT_S: Final = 60.0
 LINGER_S: Final = 2.0
+HALF_CLOSED_PROBE_S: Final = 60
+"""How often it is asked whether a client still listens that has ended its side of a tunnel."""
 GONE_CHECK_S: Final = 5.0
 """How often a client is looked after whose bytes are not read for now."""
 
@@ -40,6 +42,7 @@ class Flow(asyncio.Protocol):
         self._requests: deque[ClientRequest] = deque()
         self._current: ClientRequest | None = None  # whose body is being read
         self._tunnel: Forward | RawTunnel | None = None
+        self._half_closed = False  # its client sends no more through its tunnel
         self._deaf = False  # nothing more is parsed; what comes is thrown away
         self._lingering = False
         self._reading = True
@@ -64,7 +67,15 @@ class Flow(asyncio.Protocol):
         self._deadline.set_in(IDLE_TIMEOUT_S)
 
     def eof_received(self) -> bool:
-        """The client has ended its side, and with it, as far as can be known, its interest."""
+        """The client has ended its side, and with it, as far as can be known, its interest.
+
+        In a tunnel that is for the two behind it to know: the end is passed on.
+        """
+        if self._tunnel is not None and not self._transport.is_closing():
+            self._half_closed = True
+            self._tunnel.from_client_end()
+            self._watch_over_half()
+            return True
         if self._requests and self._requests[0].started:
             self.abort()
         else:
@@ -82,6 +93,10 @@ class Flow(asyncio.Protocol):
         """The client has taken most of them."""
         self._write_paused = False
         self._release_unwritten()
+        if self._lingering:
+            self._deadline.set_in(LINGER_S)
+        elif self._half_closed:
+            self._deadline.set_in(GONE_CHECK_S)
         self._tell_writable(writable=True)
         self._parse()
 
@@ -90,6 +105,8 @@ class Flow(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write a piece of a streamed answer or of a tunnel."""
         self._transport.write(data)
+        if self._write_paused:
+            self._unsent_grew(len(data))
 
     @property
     def outstanding(self) -> bool:
@@ -126,6 +143,21 @@ class Flow(asyncio.Protocol):
             self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
         return self._stalled_bytes > 0
 
+    def _unsent_grew(self, size_bytes: int) -> None:
+        """So much was added to what the client is slow to take: see whether it took any before."""
+        left_bytes = self._transport.get_write_buffer_size()
+        if left_bytes < self._stalled_bytes + size_bytes:
+            self._deadline.set_in(WRITE_STALL_TIMEOUT_S)
+        self._stalled_bytes = left_bytes
+
+    def _watch_over_half(self) -> None:
+        """See to it that a client is missed that takes nothing more after the end of its side."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:  # its machine answers with a reset, which `_look_after_client` sees
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, HALF_CLOSED_PROBE_S)
+        if not self._write_paused:
+            self._deadline.set_in(GONE_CHECK_S)
+
     def abort(self) -> None:
         """Break off with a reset, so that no part of an answer passes for the whole."""
         self._deaf = True
@@ -145,12 +177,14 @@ class Flow(asyncio.Protocol):
         self._lingering = True
         if not self._transport.is_closing():
             self._transport.write_eof()
-        if not self._watch_unsent():
+        if self._watch_unsent():
+            self._transport.set_write_buffer_limits(high=0)  # so that we hear when it is taken
+        else:
             self._deadline.set_in(LINGER_S)
 
     def _regulate(self) -> None:
         """Pause or resume reading, and set the deadline that the state asks for."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._half_closed:
             return
         backlog = len(self._reader.buffer) > READ_AHEAD_BYTES
         reading = self._deaf or (self._reading_allowed and not backlog)
@@ -164,7 +198,7 @@ class Flow(asyncio.Protocol):
         self._settled = False
         if self._lingering or self._write_paused:
             return
-        if not reading and self._current is None:
+        if not reading:
             self._deadline.set_in(GONE_CHECK_S)
             return
         if self._tunnel is not None:
@@ -195,7 +229,7 @@ class Flow(asyncio.Protocol):
                 self.abort()
         elif ending:
             self.abort()
-        elif not self._reading and self._current is None:
+        elif not self._reading or self._half_closed:
             self._look_after_client()
         elif self._current is not None:
             self._refuse_unreadable(refusal("body_timeout", limit_s=BODY_PAUSE_TIMEOUT_S))
@@ -215,22 +249,33 @@ class Flow(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             poll = select.poll()
-            poll.register(sock.fileno(), select.POLLRDHUP)
+            # In a tunnel what lies before the end is still passed on.
+            poll.register(sock.fileno(), 0 if self._tunnel is not None else select.POLLRDHUP)
             if poll.poll(0):
-                self.eof_received()
+                if self._tunnel is not None:
+                    self.abort()
+                else:
+                    self.eof_received()
                 return
         # The end may be stuck behind more bytes than the kernel takes.
         waits = self._tunnel is None and not (self._requests and self._requests[0].started)
-        if waits and self._loop.time() - self._unread_since_s >= IDLE_TIMEOUT_S:
-            self.close()
-        else:
+        if not waits or self._loop.time() - self._unread_since_s < IDLE_TIMEOUT_S:
             self._deadline.set_in(GONE_CHECK_S)
+        elif self._current is not None:
+            detail = f"it took nothing of the request's body for {IDLE_TIMEOUT_S:g} s"
+            self._refuse_unreadable(refusal("bad_answer", detail=detail))
+        else:
+            self.close()
 
     def _release_unwritten(self) -> None:
         self._port.budget.release(self._unwritten_bytes)
         self._unwritten_bytes = 0
 
     # --- filled by the connection ---------------------------------------------------------------
+
+    @abstractmethod
+    def judge_anew(self) -> None:
+        """Forget what was decided by settings that have changed."""
 
     @abstractmethod
     def _parse(self) -> None:

@@ -26,6 +26,10 @@ class _Relay:
         """Pass on what a client sends through its tunnel."""
         self._exchange.write(data)
 
+    def from_client_end(self) -> None:
+        """Pass on that the client sends no more through its tunnel."""
+        self._exchange.write_eof()
+
     def client_writable(self, *, writable: bool) -> None:
         """The client reads too slowly, or reads again."""
         if writable:

@@ -276,6 +276,7 @@ class Runtime:
             if command.call.payload is not None:
                 self._end(command.call.payload)
             self._handle(Failed(command.call, refusal("internal"), isolable=False))
+            command.call.payload = None
         elif isinstance(command, Answer):
             for member in command.members:
                 member.payload.conn.abort()
@@ -324,6 +325,7 @@ class Runtime:
         if batch_call.exchange is not None:
             batch_call.exchange.cancel()
         self._end(batch_call)
+        call.payload = None
 
     def _wake_at(self, when_s: float, now_s: float) -> None:
         """Set the timer, rounded up to the millisecond that event loops count in."""

@@ -37,6 +37,10 @@ class ClientConnection(Flow):
         self._known: tuple[RequestHead | None, Route | None] = (None, None)
         self._parsing = False
 
+    def judge_anew(self) -> None:
+        """Settings have changed: what is known of a head that comes again holds no more."""
+        self._known = (self._known[0], None)
+
     # --- from the event loop --------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +66,8 @@ class ClientConnection(Flow):
             elif request.core is not None and request.answer is None:
                 self._port.left(request)
             self._port.budget.release(request.reserved_bytes)
+            request.forward = request.core = None  # as in _done
+        self._current = self._tunnel = None
         self._release_unwritten()
         self._reader.take_rest()
 
@@ -167,7 +173,10 @@ class ClientConnection(Flow):
     def _read_body(self, request: ClientRequest) -> None:
         """Take what is there of a body: gather it for a batch, or pass it on."""
         gather = request.forward is None
-        for piece in self._reader.read_body():
+        pieces = self._reader.read_body()
+        if not gather and len(pieces) > 1:
+            pieces = [b"".join(pieces)]  # passing on many small ones would take long
+        for piece in pieces:
             request.received_bytes += len(piece)
             if request.forward is not None:
                 request.forward.body(piece)
@@ -180,12 +189,12 @@ class ClientConnection(Flow):
         if request.forward is not None:
             request.forward.body_end()
         elif gather:
-            pieces, request.pieces = request.pieces or [], None
+            gathered, request.pieces = request.pieces or [], None
             route = request.route
-            if isinstance(route, Batch) and route.codec.takes_pieces and len(pieces) > 1:
-                request.body = Content(pieces)
+            if isinstance(route, Batch) and route.codec.takes_pieces and len(gathered) > 1:
+                request.body = Content(gathered)
             else:
-                request.body = b"".join(pieces)
+                request.body = b"".join(gathered)
             self._port.submit(request, time.monotonic())
 
     def _gather(self, request: ClientRequest, piece: bytes) -> bool:
@@ -268,7 +277,7 @@ class ClientConnection(Flow):
         if request.unread:
             request.keep_alive = False
         self._port.count(request, status)
-        self._transport.write(head + self._ending(request))
+        self.write(head + self._ending(request))
 
     def end_answer(self, request: ClientRequest) -> None:
         """A streamed answer is complete."""
@@ -282,7 +291,9 @@ class ClientConnection(Flow):
 
     def start_tunnel(self, tunnel: Forward, head: bytes) -> None:
         """Switch to passing bytes; ``head`` is the complete head of the 101 answer."""
-        self._port.count(self._requests.popleft(), 101)
+        request = self._requests.popleft()
+        request.forward = None
+        self._port.count(request, 101)
         self._tunnel = tunnel
         self._transport.write(head)
         if self._reader.buffer:
@@ -318,6 +329,7 @@ class ClientConnection(Flow):
         if self._write_paused:
             self._port.budget.add(len(body))
             self._unwritten_bytes += len(body)
+            self._unsent_grew(len(head) + len(body))
         self._done(request)
 
     def _attend(self, request: ClientRequest) -> None:
@@ -328,7 +340,7 @@ class ClientConnection(Flow):
             and not request.received_bytes
             and not self._reader.buffer
         ):
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         route = request.route
         if isinstance(route, ForwardRoute) and request.forward is None:
             request.forward = Forward(self._port.pool, self, request, route)
@@ -341,7 +353,7 @@ class ClientConnection(Flow):
         """Forget an answered request, and close after the last one."""
         self._requests.popleft()
         self._active_s = self._loop.time()
-        request.core = None  # it refers back: let both go without the garbage collector
+        request.core = None  # it refers back: bodies must not wait for the garbage collector
         if request.reserved_bytes:
             self._port.budget.release(request.reserved_bytes)
         if not request.keep_alive:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 _NEVER_S = float("inf")
 
 
+def _nobody() -> None:
+    """Stands where nobody is called back any more."""
+
+
 class Deadline:
     """Calls back when a time has come that may be moved at will.
 
@@ -34,8 +38,9 @@ class Deadline:
         self._when_s = _NEVER_S
 
     def close(self) -> None:
-        """Never call back again."""
+        """Never call back again, and forget whom."""
         self._when_s = _NEVER_S
+        self._callback = _nobody
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -129,6 +129,7 @@ class Link(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         if high is not None:
             self._high_water_bytes = high
+            self._tell_if_full()
 
     def pause_reading(self) -> None:
         self._reading = False
@@ -151,10 +152,7 @@ class Link(asyncio.Transport):
             return
         self._outgoing += data
         self._pump()
-        if len(self._outgoing) > self._high_water_bytes and not self._paused:
-            self._paused = True
-            if self._protocol is not None:
-                self._protocol.pause_writing()
+        self._tell_if_full()
 
     def write_eof(self) -> None:
         if self.closed:
@@ -235,6 +233,12 @@ class Link(asyncio.Transport):
             elif self._eof_wanted and self._fin is None:
                 self._fin = False
                 self._want_delivery()
+
+    def _tell_if_full(self) -> None:
+        if len(self._outgoing) > self._high_water_bytes and not self._paused:
+            self._paused = True
+            if self._protocol is not None:
+                self._protocol.pause_writing()
 
     def _resume(self) -> None:
         if self._paused and len(self._outgoing) <= self._high_water_bytes // 4:

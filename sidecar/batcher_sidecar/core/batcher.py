@@ -211,7 +211,6 @@ class Batcher:
         call = event.call
         if call.ended:
             return
-        call.ended = True
         batch = call.batch
         parts = event.parts
         if call.rows is not None:
@@ -222,9 +221,9 @@ class Batcher:
             for member, part in zip(call.members, parts, strict=True):
                 if not member.done:
                     member.done = True
-                    member.call = None
                     answer.members.append(member)
                     answer.parts.append(part)
+        self._end_call(call)
         key = batch.key
         self._call_next(batch, now_s, out)
         if len(call.members) > 1 and not batch.isolated:
@@ -236,7 +235,7 @@ class Batcher:
         call = event.call
         if call.ended:
             return
-        call.ended = True
+        self._end_call(call)
         batch = call.batch
         if event.isolable and self._settings.isolate_failures and len(call.members) > 1:
             batch.isolated = True
@@ -255,7 +254,7 @@ class Batcher:
         call = event.call
         if call.ended:
             return
-        call.ended = True
+        self._end_call(call)
         batch = call.batch
         batch.indivisible = True
         batch.todo += [Call(batch, [member]) for member in reversed(call.members)]
@@ -265,11 +264,16 @@ class Batcher:
         self._call_next(batch, now_s, out)
         self._grant(path, now_s, out)  # what waits with this key is due now
 
+    def _end_call(self, call: Call) -> None:
+        """Forget a call in flight; its members refer to it no more, so that both can go at once."""
+        call.ended = True
+        for member in call.members:
+            member.call = None
+
     def _fail(self, call: Call, failure: object, out: list[Command]) -> None:
         for member in call.members:
             if not member.done:
                 member.done = True
-                member.call = None
                 out.append(Fail(member, call, failure))
 
     # --- leaving, and time ----------------------------------------------------------------------
@@ -304,7 +308,7 @@ class Batcher:
     def _cancel_deserted(self, call: Call | None, now_s: float, out: list[Command]) -> None:
         """Cancel a call in flight that nobody waits for any more."""
         if call is not None and call.live == 0 and not call.ended:
-            call.ended = True
+            self._end_call(call)
             out.append(Cancel(call))
             self._call_next(call.batch, now_s, out)
 

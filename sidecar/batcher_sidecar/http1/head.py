@@ -22,6 +22,7 @@ _HOST: Final = re.compile(
     rb"|\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?"
 )
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_OTHER_VERSION: Final = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/(?!1\.[01])[0-9]+(?:\.[0-9]+)?\r\n")
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 _HOP_BY_HOP: Final = frozenset([name.encode() for name in HOP_BY_HOP_HEADERS])
 _NO_TOKENS: Final[frozenset[bytes]] = frozenset()
@@ -30,7 +31,7 @@ _NO_TOKENS: Final[frozenset[bytes]] = frozenset()
 class RequestHead:
     """A request's head, checked.
 
-    ``fields`` maps lower-case names to values (joined with a comma where one came several times);
+    ``fields`` maps lower-case names to values (joined where one came several times);
     ``headers`` holds them as they came. ``body_bytes`` is the declared length, None if chunked.
     """
 
@@ -136,6 +137,8 @@ def parse_request_head(raw: bytes) -> RequestHead:
     except httptools.HttpParserInvalidMethodError:
         raise RefusedError(refusal("method")) from None
     except httptools.HttpParserError as error:
+        if _OTHER_VERSION.match(raw):
+            raise RefusedError(refusal("version")) from None
         raise _framing(str(error)) from None
     version = parser.get_http_version()
     if version not in ("1.1", "1.0"):
@@ -201,7 +204,7 @@ def _read_fields(head: RequestHead, headers: list[Header]) -> None:
         elif lower == b"host" or lower == b"content-length":
             raise _framing(f"{name.decode()} is given twice")
         else:
-            fields[lower] = before + b", " + value
+            fields[lower] = before + (b"; " if lower == b"cookie" else b", ") + value
     host = fields.get(b"host")
     if host is None:
         if head.http11:

@@ -56,6 +56,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def write_eof(self) -> None:
+        """Send no more."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
     def pause_reading(self) -> None:
         """Stop reading."""
         if self._transport is not None and not self._transport.is_closing():
@@ -138,8 +143,7 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None or exchange.ended:
             return
         if self._until_eof and exc is None:
-            exchange.finished()
-            exchange.sink.on_end()
+            exchange.finished().on_end()
         else:
             untouched = self._received_bytes == 0
             where = "without an answer" if untouched else "in mid-answer"
@@ -175,6 +179,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._keep_alive = False
             return
         status = self._parser.get_status_code()
+        if status < 100:
+            self._fail(f"its status is {status:03}")
+            return
         if status == 101:
             return
         if status < 200:
@@ -182,11 +189,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._reason = b""
             self._received_bytes = 1
             return
+        codings = [value for name, value in self._headers if name.lower() == b"transfer-encoding"]
+        chunked = bool(codings)
+        if chunked and [coding.lower() for coding in codings] != [b"chunked"]:
+            named = b", ".join(codings).decode(errors="replace")
+            self._fail(f"its Transfer-Encoding is {named}, not just chunked")
+            return
         self._in_body = True
         # uvicorn answers 500 for a handler that raised, and then closes without having said so.
         self._keep_alive = self._parser.should_keep_alive() and status != 500
         lengths = {value for name, value in self._headers if name.lower() == b"content-length"}
-        chunked = any(name.lower() == b"transfer-encoding" for name, _ in self._headers)
         bodiless = exchange.method == b"HEAD" or status in (204, 304)
         self._until_eof = not (bodiless or chunked or lengths)
         body_bytes = int(next(iter(lengths))) if len(lengths) == 1 and not chunked else None
@@ -218,13 +230,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
-        exchange.finished()
+        sink = exchange.finished()
         sent = not exchange.body_open and not self._behind
         if self._keep_alive and not self._until_eof and sent:
             self._pool.put_back(self)
         else:
             self.close()
-        exchange.sink.on_end()
+        sink.on_end()
 
     def _fail(self, detail: str) -> None:
         exchange, self._exchange = self._exchange, None

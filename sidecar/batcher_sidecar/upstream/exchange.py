@@ -6,8 +6,6 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from batcher_sidecar.http1 import ResponseHead
     from batcher_sidecar.upstream.connection import UpstreamConnection
     from batcher_sidecar.upstream.pool import UpstreamPool
@@ -55,16 +53,35 @@ class Sink(Protocol):
         """The model server reads too slowly for more body, or takes it again."""
 
 
+class _Nobody:
+    """Stands where the sink of an exchange was that has ended."""
+
+    def on_head(self, head: ResponseHead, body_bytes: int | None) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_lost(self, error: Unreachable | Broken) -> None: ...
+
+    def on_tunnel(self, data: bytes) -> None: ...
+
+    def on_upstream_writable(self, *, writable: bool) -> None: ...
+
+
+_NOBODY: Final = _Nobody()
+
+
 class Exchange:
     """One request to the model server and its answer. Made by ``UpstreamPool``."""
 
     __slots__ = (
-        "_conn", "_held", "_paused", "_pool", "_replayable", "_retried", "_sent", "_sent_s",
+        "_conn", "_eof", "_held", "_paused", "_pool", "_replayable", "_retried", "_sent", "_sent_s",
         "body_open", "ended", "method", "raw", "sink",
     )  # fmt: skip
 
     def __init__(
-        self, pool: UpstreamPool, sink: Sink, method: bytes, data: Sequence[Piece], *,
+        self, pool: UpstreamPool, sink: Sink, method: bytes, data: list[Piece], *,
         replayable: bool, streamed: bool, raw: bool,
     ) -> None:  # fmt: skip
         self._pool = pool
@@ -74,11 +91,12 @@ class Exchange:
         self.body_open = streamed
         self._replayable = replayable
         self._retried = False
-        self._sent: Sequence[Piece] = data  # kept while it may have to be sent, or sent again
+        self._sent = data  # kept while it may have to be sent, or sent again
         self._sent_s = 0.0
         self._conn: UpstreamConnection | None = None
         self._paused = False
         self._held = False  # the rest of the body waits for the connection
+        self._eof = False
         self.ended = False
 
     def write(self, data: bytes) -> None:
@@ -86,7 +104,7 @@ class Exchange:
         if self._conn is not None:
             self._conn.write(data)
         elif not self.ended:
-            self._sent = [*self._sent, data]
+            self._sent.append(data)
             if not self._held:
                 self._held = True
                 self.sink.on_upstream_writable(writable=False)
@@ -94,6 +112,12 @@ class Exchange:
     def end_body(self) -> None:
         """The last byte of the body has been given to ``write``."""
         self.body_open = False
+
+    def write_eof(self) -> None:
+        """Nothing more is sent through this tunnel."""
+        self._eof = True
+        if self._conn is not None:
+            self._conn.write_eof()
 
     def pause(self) -> None:
         """Stop reading the answer until ``resume``."""
@@ -110,11 +134,10 @@ class Exchange:
     def cancel(self) -> None:
         """Give the answer up; the sink hears nothing more."""
         if not self.ended:
-            self.ended = True
-            self._sent = ()
-            if self._conn is not None:
-                self._conn.abandon()
-                self._conn = None
+            conn = self._conn
+            self._end()
+            if conn is not None:
+                conn.abandon()
 
     def started(self, conn: UpstreamConnection) -> None:
         """A connection is there: send."""
@@ -124,18 +147,29 @@ class Exchange:
             self._held = False
             self.sink.on_upstream_writable(writable=True)
         conn.send(self, self._sent)
+        if self._eof:
+            conn.write_eof()
         if self._paused:
             conn.pause_reading()
         if not self._replayable or not conn.reused:
-            self._sent = ()
+            self._sent = []
 
-    def finished(self) -> None:
-        """The answer is complete; the connection goes back to the pool or is closed."""
-        self.ended = True
+    def finished(self) -> Sink:
+        """The answer is complete; the connection goes back to the pool or is closed.
+
+        Returns whom to tell so.
+        """
         if self._paused and self._conn is not None:
             self._conn.resume_reading()  # it may serve another
+        return self._end()
+
+    def _end(self) -> Sink:
+        """Let go of everything; return the sink, which refers back."""
+        self.ended = True
         self._conn = None
-        self._sent = ()
+        self._sent = []
+        sink, self.sink = self.sink, _NOBODY
+        return sink
 
     def lost(self, error: Unreachable | Broken, *, untouched: bool) -> None:
         """The connection failed; ``untouched``: before any byte of an answer."""
@@ -153,6 +187,4 @@ class Exchange:
             self._retried = True
             self._pool.connect(self)
             return
-        self.ended = True
-        self._sent = ()
-        self.sink.on_lost(error)
+        self._end().on_lost(error)

@@ -6,14 +6,11 @@ import asyncio
 import functools
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from batcher_sidecar.tasks import TaskSet
 from batcher_sidecar.upstream.connection import IDLE_S, UpstreamConnection
 from batcher_sidecar.upstream.exchange import Exchange, Piece, Sink, Unreachable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _MAX_IDLE: Final = 256
@@ -33,10 +30,12 @@ class UpstreamPool:
         self._loop = asyncio.get_running_loop()
 
     def request(
-        self, sink: Sink, method: bytes, data: Sequence[Piece], *,
+        self, sink: Sink, method: bytes, data: list[Piece], *,
         replayable: bool = False, streamed: bool = False, raw: bool = False,
     ) -> Exchange:  # fmt: skip
         """Send a request (head and what there is of its body); the answer goes to ``sink``.
+
+        The list is the exchange's from now on.
 
         ``replayable``: it may be sent once more if a kept connection turns out to be dead.
         ``streamed``: the rest of the body follows by ``Exchange.write``.

@@ -1,5 +1,6 @@
 """A data port and its model server in the test's own loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from tests.sidecar.kit.answers import echo
 from tests.sidecar.kit.client import Client, connect
 from tests.sidecar.kit.scripted import ScriptedModel
 from tests.sidecar.kit.tcp import let_the_loop_turn
+from tests.sidecar.kit.wire import BOUND_S
 
 __all__ = ["Stand", "standing"]
 
@@ -26,8 +28,8 @@ class Stand:
         self,
         model: ScriptedModel,
         port: SidecarPort,
-        metrics: Metrics,
         port_number: int,
+        metrics: Metrics,
         advance: Callable[[float], None] | None,
     ) -> None:
         self.model = model
@@ -36,6 +38,11 @@ class Stand:
         self._port_number = port_number
         self._advance = advance
         self.clients: list[Client] = []
+
+    @property
+    def connections(self) -> int:
+        """How many clients' connections the data port knows."""
+        return len(self.port._connections)
 
     async def connect(self) -> Client:
         self.clients.append(await connect(self._port_number))
@@ -47,6 +54,17 @@ class Stand:
         found = [line for line in lines if line.startswith(f"{METRICS_PREFIX}{sample} ")]
         assert len(found) == 1, f"{sample} is there {len(found)} times"
         return float(found[0].split()[-1])
+
+    async def send(self, data: bytes) -> Client:
+        client = await self.connect()
+        client.send(data)
+        return client
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Let the loop turn until `reached`."""
+        async with asyncio.timeout(BOUND_S):
+            while not reached():  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     async def pass_s(self, seconds: float) -> None:
         """Let time pass, a step at a time, since timers are set again when they fire."""
@@ -78,9 +96,11 @@ async def standing(
         metrics = Metrics()
         port = SidecarPort(config, codecs, pool, metrics)
         await port.listen("127.0.0.1", config.port)
-        stand = Stand(model, port, metrics, config.port, advance)
-        yield stand
-        for client in stand.clients:
-            client.abort()
-        await port.close()
-        await pool.close()
+        stand = Stand(model, port, config.port, metrics, advance)
+        try:
+            yield stand
+        finally:
+            for client in stand.clients:
+                client.abort()
+            await port.close()
+            await pool.close()

@@ -105,7 +105,10 @@ def test_only_two_versions_are_served(version: bytes) -> None:
     assert refused(head(b"GET / " + version)) in (400, 505)
 
 
-@pytest.mark.parametrize("line", [b"GET /", b"GET / HTTP/0.9", b"GET / HTTP/2.0"])
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /", b"GET / HTTP/0.9", b"GET / HTTP/1.2", b"M-SEARCH / HTTP/2.0", b"GET / HTTP/3.0"],
+)
 def test_another_known_version_is_named_as_the_cause(line: bytes) -> None:
     assert refused(head(line)) == 505
 

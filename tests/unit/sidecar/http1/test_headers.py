@@ -72,7 +72,9 @@ def joined(fields: Fields) -> dict[bytes, bytes]:
     found: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         found.setdefault(name.lower(), []).append(value)
-    return {name: b", ".join(values) for name, values in found.items()}
+    return {
+        name: (b"; " if name == b"cookie" else b", ").join(values) for name, values in found.items()
+    }
 
 
 def named_by_connection(fields: Fields) -> set[bytes]:
