@@ -39,7 +39,7 @@ class BatchCall:
 
     __slots__ = (
         "_head", "_pieces", "_runtime", "answer_head", "batch_id", "call", "counted_bytes",
-        "exchange", "timing",
+        "exchange", "left_bytes", "timing",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
@@ -49,6 +49,8 @@ class BatchCall:
         self.call = call
         self.batch_id = batch_id
         self.counted_bytes = 0
+        self.left_bytes = 0
+        """Reserved for the bodies of members that have left."""
         self.exchange: Exchange | None = None
         self.answer_head = b""
         self.timing = b""
@@ -86,7 +88,7 @@ class BatchCall:
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""
-        self._runtime.failed(self, refusal(error.reason, detail=str(error)))
+        self._runtime.failed(self, refusal(error.reason, detail=str(error)), lost=True)
 
     def _break_off(self, detail: str) -> None:
         if self.exchange is not None:
