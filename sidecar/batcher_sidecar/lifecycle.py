@@ -66,7 +66,6 @@ class Lifecycle:
             return False, "draining: this pod is going away"
         if await self._probe.check():
             return True, "ready: the model server's own probe succeeds"
-        self._port.model_not_ready()
         return False, f"the model server is not ready: {self._probe.reason}"
 
     def _begin_drain(self) -> None:
