@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from tests.sidecar.kit.answers import Gate, closes, says
+from tests.sidecar.kit.client import request
 from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
 from tests.sidecar.kit.scripted import Exchange
 from tests.sidecar.kit.v2 import (
@@ -223,12 +224,18 @@ async def expect_alone(rig: Rig, model: V2Model) -> None:
     assert rows_of(model) == [1, 1, 1, 1]
 
 
-async def test_after_a_restart_everything_is_proved_anew(make_rig: RigFactory) -> None:
+@pytest.mark.parametrize("noticed_by", ["a call", "anything"])
+async def test_after_a_restart_everything_is_proved_anew(
+    make_rig: RigFactory, noticed_by: str
+) -> None:
     rig = await make_rig("--max-batchsize", "4", *LONG)
     model = V2Model(rig)
     await model.known(model.infer(numbers(ROW * 4)))
     await rig.model.stop()
-    assert (await rig.ask(model.infer(numbers(ROW * 4)))).status == 503
+    if noticed_by == "a call":
+        assert (await rig.ask(model.infer(numbers(ROW * 4)))).status == 503
+    else:
+        assert (await rig.ask(request("GET", "/v2"), "GET")).status == 503
     await rig.model.listen()
     await expect_alone(rig, model)
 
