@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -254,7 +254,7 @@ async def test_a_step_of_a_sequence_is_never_repeated(make_rig: RigFactory, why:
     rig.model.calls.clear()
     tensor, _ = numbers(ROW)
     step = {"sequence_id": 7}
-    fields = {"parameters": step}
+    fields: dict[str, Any] = {"parameters": step}
     if why == "tensors":
         tensor |= {"datatype": "STRING", "parameters": step}
         fields = {}

@@ -217,8 +217,7 @@ LIMITS = st.fixed_dictionaries(
         "hard_max_batch_size": st.sampled_from([0, 0, 32]),
         "max_concurrency": st.sampled_from([1, 1, 2]),
     }
-).map(lambda limits: limits if limits["max_batch_size"] > 2 else {**limits, **PIECES})
-PIECES = {"hard_max_batch_size": 2}
+).map(lambda found: found if found["max_batch_size"] > 2 else {**found, "hard_max_batch_size": 2})
 
 
 async def play(models: Models, limits: dict[str, Any], steps: Sequence[Any]) -> None:
