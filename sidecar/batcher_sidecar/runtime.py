@@ -137,6 +137,7 @@ class Runtime:
         if client.core is not None:
             _leave_reservation(client.core)
             self._handle(Left(client.core))
+            client.core = None  # as once it is answered
 
     def model_not_ready(self) -> None:
         """Note that the model server's own probe fails."""
@@ -173,7 +174,7 @@ class Runtime:
             event = Failed(call, refusal("internal"), isolable=False)
         self._end(batch_call)
         self._handle(event, now_s)
-        call.payload = None
+        _forget(call)
 
     def failed(self, batch_call: BatchCall, why: Refusal, *, lost: bool = False) -> None:
         """A call has no answer, as its connection was ``lost`` or for the answer's own faults.
@@ -185,7 +186,7 @@ class Runtime:
         if lost:
             self._judge.lost(call)
         self._handle(Failed(call, why, isolable=False))
-        call.payload = None
+        _forget(call)
 
     def _end(self, batch_call: BatchCall) -> None:
         self.budget.release(batch_call.counted_bytes + batch_call.left_bytes)
@@ -274,6 +275,7 @@ class Runtime:
         if batch_call.exchange is not None:
             batch_call.exchange.cancel()
         self._end(batch_call)
+        _forget(call)
 
     def _wake_at(self, when_s: float, now_s: float) -> None:
         """Set the timer, rounded up to the millisecond that event loops count in."""
@@ -340,6 +342,12 @@ class Runtime:
         else:
             refused = refusal("queue_full", limit=self._settings.max_queue_size)
         client.conn.refuse(client, refused)
+
+
+def _forget(call: Call) -> None:
+    """Break what refers back: members and their bodies go without the garbage collector."""
+    call.payload = None
+    call.members = []
 
 
 def _leave_reservation(request: Request) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 from batcher_contract import BatcherSettings
 from batcher_sidecar.codecs.base import Body, Bypass, Content, Piece
 from batcher_sidecar.codecs.v1 import V1Codec, V1Request
+from batcher_sidecar.port import ClientRequest
+from tests.sidecar.kit.answers import never
 from tests.sidecar.kit.client import PREDICT, body_of, predict, request
+from tests.sidecar.kit.tcp import let_the_loop_turn
 from tests.unit.sidecar.stand import standing
 
 STUMBLE = b"stumble"
@@ -114,6 +119,36 @@ async def test_what_cannot_be_sent_in_pieces_is_forwarded_as_it_came() -> None:
         assert "batchId" not in answers[1].json()
         assert whole in [call.body for call in stand.model.calls]
         assert stand.port.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_who_leaves_is_not_held_until_the_garbage_collector_comes(whole: bool) -> None:
+    """Bodies may be large, and their bytes are given back."""
+    settings = BatcherSettings(max_batch_size=1 if whole else 2, max_latency_ms=30_000)
+    requests: list[weakref.ref[ClientRequest]] = []
+    gc.disable()
+    try:
+        async with standing(settings=settings) as stand:
+            submit = stand.port.submit
+
+            def submitting(request: ClientRequest, now_s: float) -> None:
+                requests.append(weakref.ref(request))
+                submit(request, now_s)
+
+            stand.port.submit = submitting
+            stand.model.otherwise = never
+            for row in range(1 if whole else 2):
+                (await stand.connect()).send(predict([row]))
+            [call] = await stand.model.wait_calls(1)
+            for client in stand.clients:
+                client.abort()
+            async with asyncio.timeout(5):
+                await call.gone.wait()
+            await let_the_loop_turn()
+            assert [request() for request in requests] == [None] * len(requests)
+            assert stand.port.budget.used_bytes == 0
+    finally:
+        gc.enable()
 
 
 def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> None:
