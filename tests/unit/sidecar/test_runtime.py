@@ -131,9 +131,9 @@ async def test_who_leaves_is_not_held_until_the_garbage_collector_comes(whole: b
         async with standing(settings=settings) as stand:
             submit = stand.port.submit
 
-            def submitting(request: ClientRequest, now_s: float) -> None:
-                requests.append(weakref.ref(request))
-                submit(request, now_s)
+            def submitting(client: ClientRequest, now_s: float) -> None:
+                requests.append(weakref.ref(client))
+                submit(client, now_s)
 
             stand.port.submit = submitting
             stand.model.otherwise = never
