@@ -68,8 +68,8 @@ def send_beside_others(
         assert together == len(answers) or full
     else:
         assert not together
-        ids = {answer.batch_id for answer in answers[: len(mates)]}
-        assert not ids & {answer.batch_id for answer in answers[len(mates) :]}
+        ids = [answer.headers.get("X-Batch-Id") for answer in answers]
+        assert not {*ids[: len(mates)]} & {*ids[len(mates) :]}
     for answer, theirs in zip(answers, expected, strict=False):
         assert theirs.status == 200
         assert answer.content() == theirs.content(), answer.body
