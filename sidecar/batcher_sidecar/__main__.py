@@ -65,6 +65,7 @@ async def serve(config: SidecarConfig) -> int:
     metrics = Metrics(version=__version__, refusal_reasons=REASONS)
     pool = UpstreamPool(config.component_host, config.component_port)
     port = SidecarPort(config, Codecs.of(config.settings.row_signature), pool, metrics)
+    probe.on_not_ready = port.model_not_ready
     lifecycle = Lifecycle(port, probe, config.settings)
     port.ready = lifecycle.ready
     lifecycle.handle_signals()

@@ -70,7 +70,7 @@ class BatchCall:
 
     __slots__ = (
         "_head", "_pieces", "_runtime", "answer_bytes", "answer_head", "batch_id", "call",
-        "counted_bytes", "exchange", "gathering", "timing",
+        "counted_bytes", "exchange", "gathering", "left_bytes", "timing",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, call: Call, batch_id: bytes) -> None:
@@ -82,6 +82,8 @@ class BatchCall:
         self.batch_id = batch_id
         self.counted_bytes = 0
         self.answer_bytes = 0  # as far as `gathering` knows of them
+        self.left_bytes = 0
+        """Reserved for the bodies of members that have left."""
         self.exchange: Exchange | None = None
         self.answer_head = b""
         self.timing = b""
@@ -127,7 +129,7 @@ class BatchCall:
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There is no usable answer."""
-        self._runtime.failed(self, refusal(error.reason, detail=str(error)))
+        self._runtime.failed(self, refusal(error.reason, detail=str(error)), lost=True)
 
     def _break_off(self, detail: str) -> None:
         if self.exchange is not None:

@@ -50,6 +50,7 @@ class SidecarPort:
         self.queue_full = self._runtime.queue_full
         self.submit = self._runtime.submit
         self.left = self._runtime.left
+        self.model_not_ready = self._runtime.model_not_ready
         self._metrics = metrics
         self.count_bypassed = metrics.bypassed
         self.count_refused = metrics.refused

@@ -103,12 +103,13 @@ _HELP: Final = {
     ),
     "undivided_batches": (
         "Batches that were answered well but not by rows: an output's first dimension was not the "
-        "batch. Their members were called again one by one, and the model is not batched for a "
-        "minute."
+        "batch, or might have been by chance. Their members were called again one by one; in the "
+        "first case the model is not batched for a minute."
     ),
     "unbatchable_models": (
-        "Models that are not batched at present, because of what the model server says of them or "
-        "because an output's first dimension was not the batch. The log names them."
+        "Models that are not batched at present, because of what the model server says of them, or "
+        "because an output's first dimension was not the batch, or answers could not be read. The "
+        "log names them."
     ),
     "response_fields_dropped": (
         "Top-level fields of answers that could not be divided among the members of a batch and "

@@ -24,7 +24,7 @@ from yarl import URL
 from batcher_contract.names import READINESS_PROBE_ENV
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["MAX_SUCCESS_AGE_S", "ModelProbe", "ProbeError"]
 
@@ -114,6 +114,8 @@ class ModelProbe:
         self._checked_s: float | None = None
         self._said: bool | None = None
         self._closed = False
+        self.on_not_ready: Callable[[], None] = lambda: None
+        """Called when a check fails, unless the one before did, too."""
 
     @classmethod
     def parse(cls, text: str | None, host: str, port: int, *, cache_s: float = 0.25) -> ModelProbe:
@@ -191,6 +193,7 @@ class ModelProbe:
                 _log.info("model server is ready: %s", self)
             else:
                 _log.warning("model server is not ready: %s", reason)
+                self.on_not_ready()
 
     async def _failure(self) -> str:
         """Try all targets at once; return why one failed, or an empty string."""

@@ -1,7 +1,7 @@
 """Joins the core to the event loop: events with a time go in, commands are carried out.
 
 A predict request's way: ``submit`` (codec reads it, the core queues it) → ``Send`` (one call to
-the model server) → ``BatchCall`` gathers the answer → ``_judge`` splits it → ``Answer`` to each.
+the model server) → ``BatchCall`` gathers the answer → ``Judge`` splits it → ``Answer`` to each.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from batcher_sidecar.batchcall import BatchCall, Gathering, WholeAnswer
-from batcher_sidecar.codecs import BadRequest, Bypass, NotByRows, Unsplittable
-from batcher_sidecar.codecs.base import INFERENCE_HEADER_LENGTH
+from batcher_sidecar.codecs import BadRequest, Bypass, Unsplittable
 from batcher_sidecar.core import (
     Answer,
-    Answered,
     Batcher,
     Cancel,
     Command,
@@ -25,23 +23,23 @@ from batcher_sidecar.core import (
     Event,
     Fail,
     Failed,
-    Indivisible,
     Left,
     Refuse,
     Request,
     Send,
     SettingsChanged,
+    TermsChanged,
     Tick,
     WakeAt,
 )
 from batcher_sidecar.errors import Refusal, refusal
 from batcher_sidecar.http1.headers import (
     batch_head,
-    downward_batch,
     downward_failure,
     merge_upward,
     upward,
 )
+from batcher_sidecar.judge import Judge
 from batcher_sidecar.models import Models
 
 if TYPE_CHECKING:
@@ -52,8 +50,6 @@ if TYPE_CHECKING:
     from batcher_sidecar.port import ClientRequest
     from batcher_sidecar.upstream import UpstreamPool
 
-_ISOLABLE: Final = frozenset([400, 401, 403, 413, 422, 500])
-"""Statuses that one member's request may have caused (rule 9)."""
 _TIMER_SLACK_MS: Final = 0.02
 """What a time may miss a whole millisecond by without being rounded up to the next."""
 
@@ -76,7 +72,8 @@ class Runtime:
         self._pool = pool
         self._metrics = metrics
         self._batcher = Batcher(settings)
-        self._models = Models(pool)
+        self._models = Models(pool, lambda: self._handle(TermsChanged()))
+        self._judge = Judge(self._models, metrics, isolate=settings.isolate_failures)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         metrics.bind(
@@ -128,17 +125,24 @@ class Runtime:
         if model.unbatchable(now_s):
             raise Bypass("unbatchable")
         parsed = client.parsed = codec.parse(client.body or b"", client.head.fields)
-        if not model.trusted and 0 < self._settings.hard_max_batch_size < parsed.instances:
+        key = (route.key, parsed.key)
+        trust = self._models.trust(model, key, now_s)
+        if trust is None:
+            raise Bypass("unbatchable")
+        if trust.whole and 0 < self._settings.hard_max_batch_size < parsed.instances:
             raise Bypass("unbatchable")  # it would be sent in pieces
-        return Request(
-            (route.key, parsed.key, model.max_rows), client.head.path, parsed.instances, client,
-            parsed.alone or not model.trusted, model.max_rows,
-        )  # fmt: skip
+        return Request(key, client.head.path, parsed.instances, client, parsed.alone, trust)
 
     def left(self, client: ClientRequest) -> None:
         """Forget a request whose client has gone."""
         if client.core is not None:
+            _leave_reservation(client.core)
             self._handle(Left(client.core))
+            client.core = None  # as once it is answered
+
+    def model_not_ready(self) -> None:
+        """Note that the model server's own probe fails."""
+        self._models.unreachable()
 
     def drain(self, *, active: bool) -> None:
         """End all windows at once, or open them again."""
@@ -150,6 +154,7 @@ class Runtime:
         if settings.max_queue_bytes != self.gathering.limit_bytes:
             self.gathering = Gathering(settings.max_queue_bytes)
         self._codecs.apply(settings.row_signature)
+        self._judge.isolate = settings.isolate_failures
         self._handle(SettingsChanged(settings))
 
     def close(self) -> None:
@@ -166,7 +171,7 @@ class Runtime:
         call = batch_call.call
         self._metrics.upstream_seconds.observe(now_s - call.sent_s)
         try:
-            event = self._judge(batch_call, answer, now_s)
+            event = self._judge.judge(batch_call, answer, now_s)
         except Exception as error:
             self._report(error)
             event = Failed(call, refusal("internal"), isolable=False)
@@ -174,72 +179,23 @@ class Runtime:
         self._handle(event, now_s)
         call.payload = None
 
-    def failed(self, batch_call: BatchCall, why: Refusal) -> None:
-        """A call has no answer; that is nobody's fault among its members."""
+    def failed(self, batch_call: BatchCall, why: Refusal, *, lost: bool = False) -> None:
+        """A call has no answer, as its connection was ``lost`` or for the answer's own faults.
+
+        That is nobody's fault among its members.
+        """
         self._end(batch_call)
-        self._handle(Failed(batch_call.call, why, isolable=False))
-        batch_call.call.payload = None
-
-    def _judge(self, batch_call: BatchCall, answer: WholeAnswer, now_s: float) -> Event:
-        call, head = batch_call.call, answer.head
-        members = call.members
-        if head.status != 200:
-            whole = len(members) == 1 and call.rows is None
-            if not whole and not 400 <= head.status < 600:  # it may hold or lead to others' rows
-                why = refusal("bad_answer", detail=f"status {head.status} cannot be divided")
-                return self._failure(call, why, isolable=True)
-            return self._failure(call, answer, isolable=head.status in _ISOLABLE)
-        first: ClientRequest = members[0].payload
-        codec = _codec_of(first)
-        try:
-            for lower, _, value in head.passing():
-                if lower == b"content-encoding" and value.lower() != b"identity":
-                    raise Unsplittable(f"its answer is encoded ({value.decode(errors='replace')})")
-                if lower == INFERENCE_HEADER_LENGTH:
-                    answer.content.json_bytes = value
-            parts, dropped = codec.split(
-                answer.content,
-                [member.payload.parsed for member in members],
-                batch_call.batch_id,
-                call.rows,
-            )
-        except NotByRows as error:
-            self._models.not_by_rows(first.head.path, str(error), now_s)
-            if call.rows is not None:
-                return Failed(call, Bypass("unbatchable"), isolable=False)
-            if error.answer is None:
-                self._metrics.undivided()
-                return Indivisible(call)
-            parts, dropped = [error.answer], 0
-        except Unsplittable as error:
-            if len(members) == 1 and call.rows is None:
-                return self._failure(call, answer, isolable=True)
-            why = refusal("bad_answer", detail=str(error))
-            return self._failure(call, why, isolable=True)
-        else:
-            if codec.describes_models:
-                self._models.served(first.head.path, now_s, divided=len(members) > 1)
-        if dropped:
-            self._metrics.fields_dropped(dropped)
-        whole = call.rows is None
-        batch_call.timing = b", model;dur=%.1f\r\n" % ((now_s - call.sent_s) * 1000)
-        batch_call.answer_head = b"HTTP/1.1 200 OK\r\n%b%b" % (
-            downward_batch(head, shared=len(members) > 1),
-            answer.fields if whole else batch_call.fields(members[0].instances),
-        )
-        return Answered(call, parts)
-
-    def _failure(self, call: Call, failure: WholeAnswer | Refusal, *, isolable: bool) -> Failed:
-        if isolable and len(call.members) > 1 and not call.isolating:
-            if self._settings.isolate_failures:
-                self._metrics.isolated(len(call.members))
-        return Failed(call, failure, isolable)
+        call = batch_call.call
+        if lost:
+            self._judge.lost(call)
+        self._handle(Failed(call, why, isolable=False))
+        call.payload = None
 
     def _end(self, batch_call: BatchCall) -> None:
         if batch_call.answer_bytes:
             batch_call.gathering.end(batch_call)
-        self.budget.release(batch_call.counted_bytes)
-        batch_call.counted_bytes = 0
+        self.budget.release(batch_call.counted_bytes + batch_call.left_bytes)
+        batch_call.counted_bytes = batch_call.left_bytes = 0
         batch_call.exchange = None
 
     # --- commands -------------------------------------------------------------------------------
@@ -386,11 +342,21 @@ class Runtime:
 
     def _refuse(self, command: Refuse) -> None:
         client = command.request.payload
+        _leave_reservation(command.request)
         if command.reason == "deadline":
             refused = refusal("deadline", limit_s=self._settings.timeout_s)
         else:
             refused = refusal("queue_full", limit=self._settings.max_queue_size)
         client.conn.refuse(client, refused)
+
+
+def _leave_reservation(request: Request) -> None:
+    """Let a call in flight hold the bytes of a member that leaves: it refers to them to its end."""
+    call = request.call
+    if call is not None and not call.ended and call.payload is not None:
+        client: ClientRequest = request.payload
+        call.payload.left_bytes += client.reserved_bytes
+        client.reserved_bytes = 0
 
 
 def _codec_of(client: ClientRequest) -> Codec:

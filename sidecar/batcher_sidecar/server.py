@@ -362,8 +362,8 @@ class ClientConnection(Flow):
     def forward_instead(self, request: ClientRequest, reason: str) -> None:
         """A gathered request turns out not to be for batching: forward it as it came."""
         self._port.count_bypassed(reason)
-        # What marks a place in a sequence changes what the model server remembers.
-        request.route = ForwardRoute(reason, repeatable=reason != "parameters")
+        repeatable = isinstance(request.route, Batch) and request.route.codec.repeatable
+        request.route = ForwardRoute(reason, repeatable=repeatable)
         if self._requests and self._requests[0] is request:
             self._attend(request)
 

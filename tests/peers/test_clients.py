@@ -134,6 +134,7 @@ def check(
     servers: SideBySide, call: Callable[..., Result], *, batched: bool = True, **options: Any
 ) -> None:
     servers.get_acquainted("many", many(ROWS // 2, 99))
+    call(servers.port, ROWS // 2, 99, **options)  # this client asks in its own way
     alone = [call(servers.model_port, rows, seed, **options) for seed, rows in SIZED]
 
     results = at_once(call, servers.port, **options)
@@ -184,6 +185,7 @@ def test_tritonclient_and_kserves_server(kserve_server: SideBySide) -> None:
 def test_tritonclient_in_json_and_kserves_server(kserve_server: SideBySide) -> None:
     """It sends no Content-Type, for which that server answers 400; the sidecar knows which."""
     kserve_server.get_acquainted("many", many(ROWS // 2, 99))
+    by_tritonclient(kserve_server.port, ROWS // 2, 99, binary=False)
     alone = [by_kserve(kserve_server.model_port, n, seed, binary=False) for seed, n in SIZED]
     with pytest.raises(triton_http.InferenceServerException, match="400"):
         by_tritonclient(kserve_server.model_port, 1, 0, binary=False)

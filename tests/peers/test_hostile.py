@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.peers.kit.callers import crowd, numbers, typed
-from tests.peers.kit.hostile import BINARY_CASES, JSON_CASES, PAIRS, STRING_CASES
+from tests.peers.kit.hostile import BINARY_CASES, JSON_CASES, PAIRS, SHARING, STRING_CASES
 from tests.peers.kit.programs import START_S
 from tests.peers.kit.side_by_side import ROWS
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(START_S)
 
 MODEL: Final = "picky"
+MATES: Final = (1, 2, 3, 5)
+assert sum(MATES) == ROWS - 1
+ISOLATED: Final = "inference_batcher_isolated_requests_total"
 SERVERS: Final = ("triton", "kserve", "mlserver")
 CASES: Final = {
     **{f"{title}, JSON": sent for title, sent in JSON_CASES.items()},
@@ -30,24 +33,43 @@ CASES: Final = {
 @pytest.fixture(scope="module", params=SERVERS)
 def servers(request: pytest.FixtureRequest) -> SideBySide:
     found: SideBySide = request.getfixturevalue(f"{request.param}_server")
-    return found.hasty
+    return found
 
 
 def send_beside_others(
-    servers: SideBySide, hostile: Sequence[Message], model: str = MODEL, make: Any = numbers
+    patient: SideBySide,
+    hostile: Sequence[Message],
+    model: str = MODEL,
+    make: Any = numbers,
+    *,
+    shares: bool = False,
 ) -> None:
     """Each must get what the server alone says, or a refusal.
 
+    With one row more the others fill a batch; so if the hostile one `shares` it, all are sent
+    together, however slow this machine is. Else they wait for the end of a window.
+
     A header with the length of the JSON part is held to the form that all servers understand.
     """
+    servers = patient if shares else patient.hasty
     binary = "Inference-Header-Content-Length" in hostile[0].headers and servers.name != "mlserver"
     servers.get_acquainted(model, make(ROWS // 2, 99, binary=binary))
-    mates = crowd(make, binary=binary)
+    mates = crowd(make, MATES, binary=binary)
     expected = [servers.direct(model, sent) for sent in mates]
     alone = [servers.direct(model, sent) for sent in hostile]
 
+    isolated = servers.metric(ISOLATED)
+
     answers = servers.ask_at_once(model, [*mates, *hostile])
 
+    together = servers.metric(ISOLATED) - isolated
+    if shares:
+        full = {answer.batch_rows for answer in answers} == {ROWS}
+        assert together == len(answers) or full
+    else:
+        assert not together
+        ids = [answer.headers.get("X-Batch-Id") for answer in answers]
+        assert not {*ids[: len(mates)]} & {*ids[len(mates) :]}
     for answer, theirs in zip(answers, expected, strict=False):
         assert theirs.status == 200
         assert answer.content() == theirs.content(), answer.body
@@ -69,7 +91,7 @@ def refused(answer: Answer, theirs: Answer) -> bool:
 
 @pytest.mark.parametrize("title", CASES)
 def test_a_hostile_request_harms_nobody_else(servers: SideBySide, title: str) -> None:
-    send_beside_others(servers, [CASES[title]])
+    send_beside_others(servers, [CASES[title]], shares=title in SHARING)
 
 
 def texts(rows: int, seed: int, *, binary: bool) -> Message:
@@ -81,8 +103,9 @@ def texts(rows: int, seed: int, *, binary: bool) -> Message:
 def test_strings_that_do_not_fill_their_tensor_harm_nobody_else(
     server: str, title: str, request: pytest.FixtureRequest
 ) -> None:
-    servers: SideBySide = request.getfixturevalue(f"{server}_server").hasty
-    send_beside_others(servers, [STRING_CASES[title]], "types", texts)
+    servers: SideBySide = request.getfixturevalue(f"{server}_server")
+    shares = f"{title}, strings" in SHARING
+    send_beside_others(servers, [STRING_CASES[title]], "types", texts, shares=shares)
 
 
 @pytest.mark.parametrize("title", PAIRS)

@@ -136,7 +136,8 @@ def test_what_the_server_must_see_by_itself_is_not_batched(
 
 
 def test_other_parameters_keep_apart(triton_server: SideBySide) -> None:
-    triton_server.get_acquainted("picky", HALF)
+    for name in ("red", "blue"):
+        triton_server.get_acquainted("picky", numbers(ROWS // 2, 99, parameters={"colour": name}))
     red, blue = (crowd(numbers, parameters={"colour": name}) for name in ("red", "blue"))
 
     answers = ask_all(triton_server, "picky", [*red, *blue])

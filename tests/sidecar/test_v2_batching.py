@@ -6,8 +6,7 @@ from typing import Final
 import pytest
 
 from tests.sidecar.kit.answers import says
-from tests.sidecar.kit.client import Response
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG_MS, RigFactory
 from tests.sidecar.kit.scripted import Exchange
 from tests.sidecar.kit.v2 import (
     V2Model,
@@ -17,6 +16,7 @@ from tests.sidecar.kit.v2 import (
     message_of,
     numbers,
     strings,
+    together,
 )
 
 LONG: Final = ("--max-latency", str(LONG_MS))
@@ -25,22 +25,13 @@ ROW: Final = [[1.5, 2, 3, 4]]
 OTHER: Final = [[5, 6, 7, 8]]
 
 
-async def together(rig: Rig, *requests: bytes) -> list[Response]:
-    """The answers to requests that were read in this order."""
-    clients = []
-    for data in requests:
-        clients.append(await rig.send(data))
-        await rig.settle()
-    return await rig.answers(*clients)
-
-
 @pytest.mark.parametrize("binary", [False, True])
 async def test_callers_share_a_call_and_get_their_own_back(
     make_rig: RigFactory, binary: bool
 ) -> None:
     rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig)
-    await model.known()
+    await model.known(*[model.infer(numbers(ROW, binary=True))] * binary)
     named, unnamed = await together(
         rig,
         model.infer(numbers(ROW, binary=binary), id="7"),
@@ -76,8 +67,8 @@ async def test_large_tensors_come_back_whole(make_rig: RigFactory, binary: bool)
     rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig)
     images = [[float(n % 251) for n in range(first, first + 150_528)] for first in (0, 9)]
-    await model.known()
     asked = [numbers([image], binary=binary) for image in images]
+    await model.known(model.infer(asked[0]))
     responses = await together(rig, *[model.infer(tensor) for tensor in asked])
     assert len(model.calls) == 1
     for response, (tensor, blob) in zip(responses, asked, strict=True):
@@ -100,7 +91,7 @@ async def test_requests_are_counted_under_their_protocol_and_model(make_rig: Rig
 async def test_strings_are_cut_where_they_end(make_rig: RigFactory) -> None:
     rig = await make_rig("--max-batchsize", "5", *LONG, shared=True)
     model = V2Model(rig)
-    await model.known()
+    await model.known(model.infer(strings([b"x"])))
     responses = await together(
         rig,
         model.infer(strings([b"", b"\0\xff" * 50_000])),
@@ -114,7 +105,7 @@ async def test_strings_are_cut_where_they_end(make_rig: RigFactory) -> None:
 async def test_json_and_binary_callers_are_served_apart(make_rig: RigFactory) -> None:
     rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig)
-    await model.known()
+    await model.known(model.infer(numbers(ROW, binary=True)))
     kinds = (False, True, False, True)
     responses = await together(rig, *[model.infer(numbers(ROW, binary=kind)) for kind in kinds])
     assert sorted(len(asked.blobs) for asked in model.requests) == [0, 1]
@@ -170,7 +161,10 @@ async def test_versions_and_paths_keep_apart(make_rig: RigFactory) -> None:
 async def test_a_request_beyond_the_hard_cap_is_sent_in_pieces(make_rig: RigFactory) -> None:
     rig = await make_rig("--max-batchsize", "2", "--hard-max-batch-size", "2", *LONG, shared=True)
     model = V2Model(rig)
-    await model.known()
+    await model.known(
+        model.infer(numbers(ROW * 2)),
+        *[model.infer(numbers(ROW * count, binary=True)) for count in (1, 2)],
+    )
     rows = [[float(row), 0, 0, 1] for row in range(5)]
     for binary in (False, True):
         response = await rig.ask(model.infer(numbers(rows, binary=binary), id="i"))
@@ -188,7 +182,7 @@ async def test_a_request_beyond_the_hard_cap_is_sent_in_pieces(make_rig: RigFact
 
 async def test_answers_to_pieces_that_differ_are_a_502(make_rig: RigFactory) -> None:
     rig = await make_rig("--max-batchsize", "1", "--hard-max-batch-size", "1", *LONG, shared=True)
-    model = V2Model(rig)
+    model = V2Model(rig, config={"max_batch_size": 8})
     await model.known()
 
     async def another(exchange: Exchange) -> None:

@@ -5,34 +5,23 @@ from typing import Final
 
 import pytest
 
-from tests.sidecar.kit.answers import Gate, closes, never, says
-from tests.sidecar.kit.client import Response
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.answers import Gate, never, says
+from tests.sidecar.kit.rig import LONG_MS, RigFactory
 from tests.sidecar.kit.scripted import Exchange, Script
-from tests.sidecar.kit.v2 import VARIABLE, V2Model, answer_tensors, answered, numbers
+from tests.sidecar.kit.v2 import (
+    VARIABLE,
+    V2Model,
+    answer_tensors,
+    answered,
+    bypassed,
+    metric,
+    numbers,
+    together,
+)
 
 LONG: Final = ("--max-latency", str(LONG_MS))
 ROW: Final = [[1.5, 2, 3, 4]]
 FIXED: Final = {"name": "m", "inputs": [{"name": "x", "shape": [1, 4]}], "outputs": []}
-
-
-async def together(rig: Rig, *requests: bytes) -> list[Response]:
-    clients = []
-    for data in requests:
-        clients.append(await rig.send(data))
-        await rig.settle()
-    return await rig.answers(*clients)
-
-
-async def metric(rig: Rig, sample: str) -> float:
-    """The value of a sample; 0 where it has not been counted."""
-    lines = (await rig.admin("/metrics")).body.decode().splitlines()
-    values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{sample} ")]
-    return float(values[0]) if values else 0
-
-
-async def bypassed(rig: Rig, reason: str) -> float:
-    return await metric(rig, f'inference_batcher_bypassed_requests_total{{reason="{reason}"}}')
 
 
 async def sums(exchange: Exchange) -> None:
@@ -183,16 +172,6 @@ async def test_a_model_shows_in_its_first_answer_that_it_does_not_batch(
     assert "output 'turned' has shape [4, 1] for 1 rows" in rig.sidecar.output
 
 
-async def test_a_step_of_a_sequence_is_never_repeated(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "1")
-    model = V2Model(rig)
-    await model.known()
-    model.then.append(closes)
-    step = model.infer(numbers(ROW), parameters={"sequence_id": 7})
-    assert (await rig.ask(step)).status == 502
-    assert len(model.calls) == 1
-
-
 async def test_a_model_that_has_not_answered_yet_is_asked_alone(make_rig: RigFactory) -> None:
     rig = await make_rig("--max-batchsize", "2", *LONG)
     model = V2Model(rig, otherwise=says(400, b'{"error":"no"}'))
@@ -223,7 +202,7 @@ async def test_pieces_of_a_model_that_does_not_batch_are_sent_whole_after_all(
 ) -> None:
     rig = await make_rig("--max-batchsize", "2", "--hard-max-batch-size", "2", *LONG)
     model = V2Model(rig)
-    await model.known()
+    await model.known(model.infer(numbers(ROW * 2)))
     model.otherwise = sums
     response = await rig.ask(model.infer(numbers(ROW * 5)))
     assert answered(response).outputs[0]["data"] == [10.5]

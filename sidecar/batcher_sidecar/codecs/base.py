@@ -98,6 +98,8 @@ class Codec(Protocol):
     """Model servers of this protocol tell which models may be batched (``models.py``)."""
     takes_pieces: bool
     """``parse`` reads bodies that came in several pieces."""
+    repeatable: bool
+    """Requests that ``parse`` turns away leave nothing behind at the model server."""
 
     def parse(self, body: Any, fields: Mapping[bytes, bytes]) -> Any:
         """Read a request's body; ``fields`` are its headers, names in lower case.

@@ -15,16 +15,16 @@ The rules, as far as they are decided here (numbers as in ``docs/rules.md``):
     no slot stays unsealed. The slot goes to the due key whose oldest request is oldest.
 5.  **Hard cap.** With ``hard_max_batch_size`` the run stops before the request that would exceed
     it. A request that alone exceeds it is sent in pieces, one after the other, failing as one. A
-    request's ``max_rows`` ends the run of its key likewise, and fills a batch; nothing is sent in
-    pieces for it.
+    key's ``max_rows`` ends the run likewise, and fills a batch; nothing is sent in pieces for it.
 6.  **Deadline.** A request unanswered ``timeout_s`` after its arrival is refused and leaves. None
     is sent after its deadline.
 7.  **Leaving.** Who leaves is forgotten; a call whose members have all left is cancelled.
 8.  **Limits.** At most ``max_queue_size`` requests wait.
 9.  **Isolation.** A batch whose failure may be one member's fault is halved until the culprit
     stands alone, within a budget of calls (``isolation.py``). Where the answer cannot be divided
-    by rows, nobody is at fault: each member is sent alone, and so is what comes with this key for
-    a minute.
+    by rows, nobody is at fault: each member is sent alone.
+10. **Terms.** Of some keys it must be learnt first whether their requests may share a call at all,
+    or be sent in pieces: their ``Terms`` say so, and are looked at whenever a batch might be cut.
 
 An arrived request ends in exactly one ``Answer``, ``Fail`` or ``Refuse``, unless it leaves first.
 
@@ -36,6 +36,7 @@ the one heap of deadlines, ``limits.py`` the budget of bytes, ``batcher.py`` the
 from batcher_sidecar.core.batcher import Batcher
 from batcher_sidecar.core.limits import ByteBudget
 from batcher_sidecar.core.model import (
+    FREE,
     Answer,
     Answered,
     Call,
@@ -51,11 +52,14 @@ from batcher_sidecar.core.model import (
     Request,
     Send,
     SettingsChanged,
+    Terms,
+    TermsChanged,
     Tick,
     WakeAt,
 )
 
 __all__ = [
+    "FREE",
     "Answer",
     "Answered",
     "Batcher",
@@ -73,6 +77,8 @@ __all__ = [
     "Request",
     "Send",
     "SettingsChanged",
+    "Terms",
+    "TermsChanged",
     "Tick",
     "WakeAt",
 ]

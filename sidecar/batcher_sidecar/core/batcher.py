@@ -22,6 +22,7 @@ from batcher_sidecar.core.model import (
     Request,
     Send,
     SettingsChanged,
+    TermsChanged,
     Tick,
     WakeAt,
 )
@@ -65,6 +66,7 @@ class Batcher:
             Tick: self._tick,
             Draining: self._draining,
             SettingsChanged: self._settings_changed,
+            TermsChanged: self._terms_changed,
         }
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
@@ -103,8 +105,11 @@ class Batcher:
         queue = path.queues.get(key)
         if queue is None:
             single_until_s = NEVER_S if request.alone else self._memory.unbatched_until_s(key)
-            reach = self._policy.reach(request.max_rows)
-            queue = path.queues[key] = KeyQueue(path, key, single_until_s, reach, request.max_rows)
+            reach = self._policy.reach(request.terms)
+            queue = path.queues[key] = KeyQueue(path, key, single_until_s, reach, request.terms)
+        elif queue.terms is not request.terms and not request.alone:
+            queue.terms = request.terms
+            queue.reach = self._policy.reach(request.terms)
         queue.add(request)
         self.waiting += 1
         if not queue.due and (queue.timer_s == NEVER_S or self._policy.full(queue)):
@@ -161,7 +166,7 @@ class Batcher:
         self.in_flight += 1
         cap = self._settings.hard_max_batch_size
         total = run[0].instances
-        if cap and len(run) == 1 and total > cap:
+        if cap and len(run) == 1 and total > cap and not run[0].terms.whole:
             pieces = [(start, min(start + cap, total)) for start in range(0, total, cap)]
             batch.todo = [Call(batch, run, rows) for rows in reversed(pieces)]
         else:
@@ -258,11 +263,7 @@ class Batcher:
         batch = call.batch
         batch.indivisible = True
         batch.todo += [Call(batch, [member]) for member in reversed(call.members)]
-        self._memory.batch_indivisible(batch.key, now_s)
-        self._apply_memory(batch, now_s)
-        path = batch.path
         self._call_next(batch, now_s, out)
-        self._grant(path, now_s, out)  # what waits with this key is due now
 
     def _end_call(self, call: Call) -> None:
         """Forget a call in flight; its members refer to it no more, so that both can go at once."""
@@ -376,17 +377,20 @@ class Batcher:
         sooner = event.settings.timeout_s < self._settings.timeout_s
         self._settings = event.settings
         self._policy = WindowPolicy(event.settings, draining=self._policy.draining)
-        for path in self._paths.values():
-            for queue in path.queues.values():
-                queue.reach = self._policy.reach(queue.max_rows)
-                if sooner:
+        if sooner:
+            for path in self._paths.values():
+                for queue in path.queues.values():
                     queue.rising = False  # who comes now may have to go before those who wait
         self._review(now_s, out)
 
+    def _terms_changed(self, _: TermsChanged, now_s: float, out: list[Command]) -> None:
+        self._review(now_s, out)
+
     def _review(self, now_s: float, out: list[Command]) -> None:
-        """Apply a new policy to what already waits."""
+        """Apply a new policy, or new terms, to what already waits."""
         for path in list(self._paths.values()):
             for queue in list(path.queues.values()):
+                queue.reach = self._policy.reach(queue.terms)
                 if not queue.due:
                     self._watch(queue, now_s)
             self._grant(path, now_s, out)

@@ -70,10 +70,6 @@ class KeyMemory:
         if self._strikes:
             self._strikes.pop(key, None)
 
-    def batch_indivisible(self, key: Hashable, now_s: float) -> None:
-        """The answer to a batch could not be divided: the model does not batch."""
-        _remember(self._unbatched_until_s, key, now_s + UNBATCHED_S)
-
     def batch_isolated(self, key: Hashable, culprits: int, now_s: float) -> None:
         """A batch was taken apart and ``culprits`` of its members failed standing alone."""
         strikes = 0 if culprits == 1 else self._strikes.get(key, 0) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -16,12 +16,33 @@ Trigger: TypeAlias = Literal["size", "latency", "drain", "alone"]
 RefusalReason: TypeAlias = Literal["queue_full", "deadline"]
 
 
+class Terms:
+    """What the requests of one key may be done with; it may change while they wait.
+
+    The core looks at it whenever a batch might be cut, and at all that waits on ``TermsChanged``.
+    """
+
+    __slots__ = ("max_rows", "single", "whole")
+
+    def __init__(self) -> None:
+        self.single = False
+        """Each request travels alone."""
+        self.whole = False
+        """None is sent in pieces."""
+        self.max_rows = 0
+        """How many instances one call may carry for several; 0 where there is no limit."""
+
+
+FREE: Final = Terms()
+"""The terms of keys of which nothing needs to be known."""
+
+
 class Request:
     """One predict request of one client; given to the batcher as an event, it has arrived.
 
     ``key`` decides who may share a batch, ``path`` whose slots it takes, ``instances`` (>= 1) what
-    it counts. ``alone`` is for a request that must not share. ``max_rows``, where it is not 0, is
-    how many instances one call with this key may carry for several; it is part of ``key``.
+    it counts. ``alone`` is for a request that must not share, whatever the ``terms`` of its key;
+    those of its key's latest request hold for all that wait with it.
     ``payload`` is the codec's and the runtime's. The other attributes belong to the core.
     """
 
@@ -33,11 +54,11 @@ class Request:
         "done",
         "instances",
         "key",
-        "max_rows",
         "path",
         "payload",
         "queue",
         "seq",
+        "terms",
     )
 
     def __init__(
@@ -47,7 +68,7 @@ class Request:
         instances: int,
         payload: Any = None,
         alone: bool = False,
-        max_rows: int = 0,
+        terms: Terms = FREE,
     ) -> None:
         self.seq: int
         self.arrived_s: float
@@ -57,7 +78,7 @@ class Request:
         self.instances = instances
         self.payload = payload
         self.alone = alone
-        self.max_rows = max_rows
+        self.terms = terms
         self.done = False
         self.queue: KeyQueue | None = None
         self.call: Call | None = None
@@ -189,8 +210,21 @@ class SettingsChanged:
     settings: BatcherSettings
 
 
+@dataclass(slots=True, eq=False)
+class TermsChanged:
+    """The terms of keys have changed that requests wait with."""
+
+
 Event: TypeAlias = (
-    Request | Answered | Failed | Indivisible | Left | Tick | Draining | SettingsChanged
+    Request
+    | Answered
+    | Failed
+    | Indivisible
+    | Left
+    | Tick
+    | Draining
+    | SettingsChanged
+    | TermsChanged
 )
 
 

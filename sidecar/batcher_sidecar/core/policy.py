@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
-    from batcher_sidecar.core.model import Trigger
+    from batcher_sidecar.core.model import Terms, Trigger
     from batcher_sidecar.core.queues import KeyQueue
 
 
@@ -22,7 +22,7 @@ class WindowPolicy:
 
     def trigger(self, queue: KeyQueue, now_s: float) -> Trigger | None:
         """Return why the oldest of a non-empty queue may leave now, or None."""
-        if queue.single_until_s > now_s:
+        if queue.single_until_s > now_s or queue.terms.single:
             return "alone"
         if queue.instances >= queue.reach:
             return "size"
@@ -34,10 +34,11 @@ class WindowPolicy:
 
     def full(self, queue: KeyQueue) -> bool:
         """Tell whether a queue holds enough for a batch."""
-        return queue.instances >= queue.reach
+        return queue.instances >= queue.reach or queue.terms.single
 
-    def reach(self, max_rows: int) -> int:
-        """Return how many instances fill a batch of which one call may carry ``max_rows``."""
+    def reach(self, terms: Terms) -> int:
+        """Return how many instances fill a batch on these terms."""
+        max_rows = terms.max_rows
         return min(self._max_batch_size, max_rows) if max_rows else self._max_batch_size
 
     def window_end_s(self, queue: KeyQueue) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from batcher_sidecar.core.model import Request
+    from batcher_sidecar.core.model import Request, Terms
 
 NEVER_S = float("inf")
 _SWEEP_ABOVE = 64
@@ -19,19 +19,19 @@ class KeyQueue:
     """Waiting requests of one key, oldest first."""
 
     __slots__ = (
-        "due", "instances", "key", "max_rows", "path", "reach", "requests", "rising",
-        "single_until_s", "timer_s",
+        "due", "instances", "key", "path", "reach", "requests", "rising", "single_until_s",
+        "terms", "timer_s",
     )  # fmt: skip
 
     def __init__(
-        self, path: PathQueues, key: Hashable, single_until_s: float, reach: int, max_rows: int
+        self, path: PathQueues, key: Hashable, single_until_s: float, reach: int, terms: Terms
     ) -> None:
         self.path = path
         self.key = key
         self.requests: OrderedDict[Request, None] = OrderedDict()
         self.instances = 0
         self.reach = reach  # so many instances fill a batch
-        self.max_rows = max_rows  # of several together in one call; 0 is no limit
+        self.terms = terms
         self.due = False  # in the path's heap of due keys
         self.timer_s = NEVER_S  # when to look again: the end of the window, or a deadline
         self.single_until_s = single_until_s  # until then each request travels alone
@@ -76,12 +76,13 @@ class KeyQueue:
     def cut(self, reach: int, hard_cap: int) -> list[Request]:
         """Take the shortest run of the oldest requests whose instances reach ``reach``, or all.
 
-        With a ``hard_cap`` (> 0) or ``max_rows`` the run stops before the request that would exceed
-        it, but holds at least one.
+        With a ``hard_cap`` (> 0) or ``max_rows`` in its terms the run stops before the request that
+        would exceed it, but holds at least one.
         """
         requests = self.requests
-        if self.max_rows:
-            hard_cap = min(self.max_rows, hard_cap or self.max_rows)
+        max_rows = self.terms.max_rows
+        if max_rows:
+            hard_cap = min(max_rows, hard_cap or max_rows)
         if not hard_cap and self.instances - next(reversed(requests)).instances < reach:
             whole = list(requests)
             requests.clear()

@@ -6,11 +6,14 @@ import asyncio
 import functools
 import time
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.tasks import TaskSet
 from batcher_sidecar.upstream.connection import IDLE_S, UpstreamConnection
 from batcher_sidecar.upstream.exchange import Exchange, Piece, Sink, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _MAX_IDLE: Final = 256
@@ -28,6 +31,8 @@ class UpstreamPool:
         self._connecting = TaskSet()
         self._sweep: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self.on_unreachable: Callable[[], None] = lambda: None
+        """Called when no connection can be made."""
 
     def request(
         self, sink: Sink, method: bytes, data: list[Piece], *,
@@ -65,16 +70,20 @@ class UpstreamPool:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, conn = await self._loop.create_connection(factory, *self._address)
         except TimeoutError:
-            exchange.lost(Unreachable(f"no connection in {CONNECT_TIMEOUT_S:g} s"), untouched=True)
+            self._refused(exchange, f"no connection in {CONNECT_TIMEOUT_S:g} s")
             return
         except OSError as error:
-            exchange.lost(Unreachable(error.strerror or "no connection"), untouched=True)
+            self._refused(exchange, error.strerror or "no connection")
             return
         self._all.add(conn)
         if exchange.ended:
             conn.close()
         else:
             exchange.started(conn)
+
+    def _refused(self, exchange: Exchange, why: str) -> None:
+        self.on_unreachable()
+        exchange.lost(Unreachable(why), untouched=True)
 
     def put_back(self, conn: UpstreamConnection) -> None:
         """Keep a connection whose exchange is complete."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.peers.kit.messages import HEADER_LENGTH, Message, blob
 
-__all__ = ["BINARY_CASES", "JSON_CASES", "PAIRS", "STRING_CASES"]
+__all__ = ["BINARY_CASES", "JSON_CASES", "PAIRS", "SHARING", "STRING_CASES"]
 
 GOOD: Final = [1, 2, 3, 4]
 BLOB: Final = blob("INT64", GOOD)
@@ -196,3 +196,14 @@ STRING_CASES: Final[dict[str, Message]] = {
     "a size below the strings": strings(_STRINGS, len(_STRINGS) - 5),
     "bytes that are no UTF-8": strings(_STRINGS.replace(b"def", b"\xff\xfe\x00")),
 }
+
+SHARING: Final = frozenset(
+    [
+        "a fraction, JSON",
+        "a number beyond 64 bits, JSON",
+        "a number out of range, JSON",
+        "a number the model refuses, JSON",
+        "bytes that are no UTF-8, strings",
+    ]
+)
+"""Those that no look at shapes and datatypes tells from what others send."""

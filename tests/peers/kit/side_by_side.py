@@ -36,7 +36,7 @@ class SideBySide:
     port: int
     admin_port: int
     _other: SideBySide | None = None
-    _known: set[tuple[str, str]] = field(default_factory=set)
+    _known: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     @property
     def hasty(self) -> SideBySide:
@@ -66,9 +66,11 @@ class SideBySide:
     def get_acquainted(self, model: str, half: Message) -> None:
         """Send what is half a batch twice at once until both share one, or for some seconds.
 
-        Requests travel alone until the sidecar has seen what the server tells about a model.
+        Requests travel alone until the sidecar has seen what the server tells about a model, and
+        one that is alike, but for its numbers and texts, has been answered.
         """
-        if (model, half.path) in self._known:
+        known = (model, half.path, half.body)
+        if known in self._known:
             return
         end_s = time.monotonic() + _KNOWN_S
         while time.monotonic() < end_s:
@@ -76,7 +78,7 @@ class SideBySide:
             if all(answer.batch_rows > half.rows for answer in answers):
                 break
             time.sleep(_POLL_S)
-        self._known.add((model, half.path))
+        self._known.add(known)
 
     def metric(self, line: str) -> float:
         """The value of a metric, named with its labels as it is written; 0 if it is not there."""

@@ -13,8 +13,8 @@ from tests.sidecar.kit.rig import Rig
 from tests.sidecar.kit.scripted import Call, Exchange, Script
 
 __all__ = [
-    "VARIABLE", "Message", "V2Model", "answer_tensors", "answered", "echo_tensors", "message_of",
-    "numbers", "strings",
+    "VARIABLE", "Message", "V2Model", "answer_tensors", "answered", "bypassed", "echo_tensors",
+    "message_of", "metric", "numbers", "strings", "together",
 ]  # fmt: skip
 
 _count: Final = itertools.count()
@@ -74,6 +74,26 @@ def answered(response: Response) -> Message:
     kind = "application/octet-stream" if lengths else "application/json"
     assert response.header("Content-Type") == kind
     return message_of(response.body, lengths)
+
+
+async def together(rig: Rig, *requests: bytes) -> list[Response]:
+    """The answers to requests that were read in this order."""
+    clients = []
+    for data in requests:
+        clients.append(await rig.send(data))
+        await rig.settle()
+    return await rig.answers(*clients)
+
+
+async def metric(rig: Rig, sample: str) -> float:
+    """The value of a sample; 0 where it has not been counted."""
+    lines = (await rig.admin("/metrics")).body.decode().splitlines()
+    values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{sample} ")]
+    return float(values[0]) if values else 0
+
+
+async def bypassed(rig: Rig, reason: str) -> float:
+    return await metric(rig, f'inference_batcher_bypassed_requests_total{{reason="{reason}"}}')
 
 
 def numbers(
@@ -163,8 +183,12 @@ class V2Model:
     def requests(self) -> list[Message]:
         return [message_of(call.body, call.named(_HEADER), "inputs") for call in self.calls]
 
-    async def known(self) -> None:
-        """Return once the sidecar knows the model, and forget the calls so far."""
+    async def known(self, *more: bytes) -> None:
+        """Return once the sidecar knows the model, and forget the calls so far.
+
+        Then one row of `numbers` in JSON has been answered alone, and so have, one after the other,
+        the requests in `more`, which prove or confirm their keys.
+        """
         model = self._rig.model
         told = self.metadata is not None
         for asked in (2,) if told else (1, 2):  # else it asks again after the first answer
@@ -172,6 +196,8 @@ class V2Model:
             await model.until(lambda asked=asked: len(self.questions) == asked)  # type: ignore[misc]
             await model.until(lambda: model.in_flight == 0)
             await self._rig.settle()
+        for data in more:
+            answered(await self._rig.ask(data))
         model.calls.clear()
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from batcher_contract import BatcherSettings
 from batcher_sidecar.codecs.base import Body, Bypass, Content, Piece
 from batcher_sidecar.codecs.v1 import V1Codec, V1Request
+from batcher_sidecar.port import ClientRequest
 from tests.sidecar.kit.answers import Gate, failing_if, never, says, with_fields
 from tests.sidecar.kit.client import PREDICT, Response, body_of, predict, request
 from tests.sidecar.kit.process import until
@@ -199,6 +202,36 @@ async def test_the_members_of_a_batch_that_is_isolated_are_counted_once() -> Non
         stand.port.apply(replace(settings, isolate_failures=False))
         await ask_together(stand, -1, 2, 3, 4)
         assert stand.counted("isolated_requests_total") == 4
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_who_leaves_is_not_held_until_the_garbage_collector_comes(whole: bool) -> None:
+    """Bodies may be large, and their bytes are given back."""
+    settings = BatcherSettings(max_batch_size=1 if whole else 2, max_latency_ms=30_000)
+    requests: list[weakref.ref[ClientRequest]] = []
+    gc.disable()
+    try:
+        async with standing(settings=settings) as stand:
+            submit = stand.port.submit
+
+            def submitting(client: ClientRequest, now_s: float) -> None:
+                requests.append(weakref.ref(client))
+                submit(client, now_s)
+
+            stand.port.submit = submitting
+            stand.model.otherwise = never
+            for row in range(1 if whole else 2):
+                (await stand.connect()).send(predict([row]))
+            [call] = await stand.model.wait_calls(1)
+            for client in stand.clients:
+                client.abort()
+            async with asyncio.timeout(5):
+                await call.gone.wait()
+            await let_the_loop_turn()
+            assert [request() for request in requests] == [None] * len(requests)
+            assert stand.port.budget.used_bytes == 0
+    finally:
+        gc.enable()
 
 
 def test_rows_about_as_deep_as_the_parser_follows_are_read_or_forwarded() -> None:

@@ -52,6 +52,7 @@ class V1Codec:
 
     protocol = "v1"
     takes_pieces = False
+    repeatable = True
 
     def __init__(self, row_mode: RowSignature) -> None:
         self.describes_models = False  # found sooner on the object than on its class

@@ -27,6 +27,7 @@ class V2Codec:
     protocol = "v2"
     describes_models = True
     takes_pieces = True
+    repeatable = False  # they may be steps of a sequence
 
     def parse(self, body: Body | Content, fields: Mapping[bytes, bytes]) -> V2Request:
         """Read a request's body; see ``Codec.parse``."""

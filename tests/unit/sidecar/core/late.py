@@ -67,7 +67,7 @@ class Twins(Batcher):
             case Request():
                 late = Request(
                     event.key, event.path, event.instances, event.payload, event.alone,
-                    event.max_rows,
+                    event.terms,
                 )  # fmt: skip
                 late_of[event] = late
                 return late

@@ -7,6 +7,7 @@ from typing import Any
 
 from batcher_contract import BatcherSettings
 from batcher_sidecar.core import (
+    FREE,
     Answer,
     Answered,
     Batcher,
@@ -23,6 +24,8 @@ from batcher_sidecar.core import (
     Request,
     Send,
     SettingsChanged,
+    Terms,
+    TermsChanged,
     Tick,
     WakeAt,
 )
@@ -75,12 +78,12 @@ class Playbook:
         key: str = "key",
         path: str = "/v1/models/m:predict",
         alone: bool = False,
-        max_rows: int = 0,
+        terms: Terms = FREE,
     ) -> None:
         """Requests of these names arrive, one after the other at the same moment."""
         for name in names.split():
             assert name not in self._requests, f"{name} has arrived before"
-            request = Request(key, path, instances, name, alone=alone, max_rows=max_rows)
+            request = Request(key, path, instances, name, alone=alone, terms=terms)
             self._requests[name] = request
             self._handle(request)
 
@@ -110,6 +113,10 @@ class Playbook:
         """Other settings."""
         self._settings = replace(self._settings, **settings)
         self._handle(SettingsChanged(self._settings))
+
+    def terms_changed(self) -> None:
+        """Terms of requests that wait are others now."""
+        self._handle(TermsChanged())
 
     def until(self, when_s: float) -> None:
         """Let time pass, with a tick at each moment the core asked for."""

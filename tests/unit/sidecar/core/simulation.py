@@ -27,6 +27,8 @@ from batcher_sidecar.core import (
     Request,
     Send,
     SettingsChanged,
+    Terms,
+    TermsChanged,
     Tick,
     WakeAt,
 )
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 _SPARE_TOKENS = 1e-6
 _UNBATCHED_S = 60.0
 _BURST_CALLS = 64
-_MAX_ROWS = {"z": 3}
-"""Of some keys: how many instances one call may carry for several."""
 
 
 @dataclass(eq=False)
@@ -54,16 +54,13 @@ class Client:
     key: Hashable
     instances: int
     alone: bool
-    max_rows: float
-    arrived_s: float = 0.0
-    deadline_s: float = 0.0
+    terms: Terms
+    arrived_s: float
+    deadline_s: float
     request: Request = field(init=False)
 
     def __post_init__(self) -> None:
-        max_rows = 0 if self.max_rows == inf else int(self.max_rows)
-        self.request = Request(
-            self.key, self.path, self.instances, self, alone=self.alone, max_rows=max_rows
-        )
+        self.request = Request(self.key, self.path, self.instances, self, self.alone, self.terms)
 
 
 @dataclass(eq=False)
@@ -81,8 +78,7 @@ class Slot:
     """A batch, from the cut to the end of its last call."""
 
     members: list[Client]
-    call: Call | None = None
-    """In flight."""
+    call: Call | None = None  # in flight
     flying: list[Client] = field(default_factory=list)
     repeats: int = 0
     rows_sent: int = 0
@@ -114,16 +110,16 @@ class Simulation:
         self._tokens: float = _BURST_CALLS
         self._strikes: dict[Hashable, int] = {}
         self._unbatched_until_s: dict[Hashable, float] = {}
+        self._terms: dict[str, Terms] = {key: Terms() for key in "xyz"}
 
     # --- events ---------------------------------------------------------------------------------
 
     def arrive(self, path: str, key: str, instances: int, *, alone: bool, bad: bool) -> None:
         """A request arrives."""
         self._count += 1
-        max_rows = _MAX_ROWS.get(key, inf)
-        client = Client(self._count, bad, path, (path, key), instances, alone, max_rows)
-        client.arrived_s = self.now_s
-        client.deadline_s = self.now_s + self.settings.timeout_s
+        of = (self._count, bad, path, (path, key), instances, alone)
+        deadline_s = self.now_s + self.settings.timeout_s
+        client = Client(*of, self._terms[key], self.now_s, deadline_s)
         full = len(self.waiting) >= self.settings.max_queue_size
         self.live.append(client)
         if not full:
@@ -150,7 +146,6 @@ class Simulation:
             self._handle(Failed(call, failure, failure.isolable))
         elif not by_rows and len(slot.flying) > 1:
             slot.apart += slot.flying
-            self._unbatched_until_s[slot.members[0].key] = self.now_s + _UNBATCHED_S
             self._handle(Indivisible(call))
         else:
             if len(slot.flying) > 1 and not slot.failed:
@@ -161,6 +156,12 @@ class Simulation:
                 for client in slot.flying
             ]
             self._handle(Answered(call, parts))
+
+    def learn(self, key: str, *, single: bool, whole: bool, max_rows: int) -> None:
+        """The terms of a key change."""
+        terms = self._terms[key]
+        terms.single, terms.whole, terms.max_rows = single, whole, max_rows
+        self._handle(TermsChanged())
 
     def leave(self, client: Client) -> None:
         """A client goes away."""
@@ -295,7 +296,7 @@ class Simulation:
         slot = Slot(members)
         instances = sum(client.instances for client in members)
         cap = limits.hard_max_batch_size
-        if cap and instances > cap:
+        if cap and instances > cap and not (len(members) == 1 and first.terms.whole):
             assert len(members) == 1
             assert call.rows == (0, cap)
             slot.rows_sent = cap
@@ -345,7 +346,8 @@ class Simulation:
     def _due(self, queue: list[Client]) -> tuple[str | None, float]:
         """Return why the oldest may leave now, and when its window ends if that decides."""
         oldest = queue[0]
-        if oldest.alone or self._unbatched_until_s.get(oldest.key, -inf) > self.now_s:
+        unbatched = self._unbatched_until_s.get(oldest.key, -inf) > self.now_s
+        if oldest.alone or oldest.terms.single or unbatched:
             return "alone", -inf
         if sum(client.instances for client in queue) >= self._reach(oldest):
             return "size", -inf
@@ -356,11 +358,11 @@ class Simulation:
 
     def _reach(self, client: Client) -> float:
         """Return how many instances fill a batch."""
-        return min(self.settings.max_batch_size, client.max_rows)
+        return min(self.settings.max_batch_size, client.terms.max_rows or inf)
 
     def _run(self, queue: list[Client], reach: float) -> list[Client]:
         """Return the shortest run that reaches a number of instances, within the hard cap."""
-        cap = min(self.settings.hard_max_batch_size or inf, queue[0].max_rows)
+        cap = min(self.settings.hard_max_batch_size or inf, queue[0].terms.max_rows or inf)
         for count in range(1, len(queue) + 1):
             instances = sum(client.instances for client in queue[:count])
             if instances > cap and count > 1:

@@ -29,7 +29,7 @@ def some_limits(draw: st.DrawFn) -> dict[str, Any]:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Requests, answers, failures, departures and settings in any order."""
+    """Requests, answers, failures, departures, terms and settings in any order."""
 
     simulation: LateSimulation
 
@@ -60,6 +60,15 @@ class AnyOrder(RuleBasedStateMachine):
             if self.simulation.slots:
                 slot = data.draw(st.sampled_from(self.simulation.slots))
                 self.simulation.serve(slot, down=down, by_rows=by_rows)
+
+    @rule(
+        key=st.sampled_from("yz"),
+        single=st.booleans(),
+        whole=st.booleans(),
+        max_rows=st.just(0) | st.integers(1, 6),
+    )
+    def learn(self, key: str, single: bool, whole: bool, max_rows: int) -> None:
+        self.simulation.learn(key, single=single, whole=whole, max_rows=max_rows)
 
     @precondition(lambda self: self.simulation.live)
     @rule(data=st.data())
