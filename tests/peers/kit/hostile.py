@@ -199,9 +199,7 @@ STRING_CASES: Final[dict[str, Message]] = {
 
 SHARING: Final = frozenset(
     [
-        "a fraction, JSON",
         "a number beyond 64 bits, JSON",
-        "a number out of range, JSON",
         "a number the model refuses, JSON",
         "bytes that are no UTF-8, strings",
     ]
