@@ -49,6 +49,7 @@ def test_evictions_one_by_one_lose_nothing(
         }
     )
     load = caller.load(evicted.url, callers=CALLERS)
+    load.wait_for(CALLERS * 10)  # both are called
     for pod in evicted.pods():
         until(lambda pod=pod: evict(cluster, pod), "the budget allows the eviction", 60.0)  # type: ignore[misc]
     evicted.wait()
