@@ -335,13 +335,10 @@ class Simulation:
 
     def _queue(self, client: Client) -> list[Client]:
         """Return who waits beside a client, oldest first."""
-        return [
-            other
-            for other in self.waiting
-            if other.path == client.path
-            and other.alone == client.alone
-            and (client.alone or other.key == client.key)
-        ]
+        beside = [each for each in self.waiting if each.path == client.path]
+        if client.alone:
+            return [each for each in beside if each.alone]
+        return [each for each in beside if each.key == client.key and not each.alone]
 
     def _due(self, queue: list[Client]) -> tuple[str | None, float]:
         """Return why the oldest may leave now, and when its window ends if that decides."""
