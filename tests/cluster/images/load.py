@@ -2,7 +2,8 @@
 
     python load.py --url http://iris.default/v1/models/iris:predict --callers 32 --think-ms 10
 
-A caller keeps its connection as long as the server does. Every row is sent once in all, and every
+A caller keeps its connection as long as the server does. The name is looked up once, since a Service
+keeps its address, and a lookup that is lost takes longer than a caller waits. Every row is sent once in all, and every
 answer is held against what was sent: the model must answer each row with itself. Nothing is sent
 twice. Prints how many requests were sent at every second, and in the end one JSON object (see
 `Result`).
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -120,6 +122,7 @@ class Load:
     def __init__(self, arguments: argparse.Namespace) -> None:
         url = urlsplit(arguments.url)
         self.host, self.port = cast("str", url.hostname), url.port or 80
+        self.address = ""
         self.path = url.path
         self.arguments = arguments
         self.result = Result()
@@ -134,6 +137,7 @@ class Load:
         loop = asyncio.get_running_loop()
         loop.add_reader(0, self.stop.set)
         loop.call_later(self.arguments.seconds, self.stop.set)
+        self.address = await self._look_up()
         self._tell()
         async with asyncio.TaskGroup() as group:
             for number in range(self.arguments.callers):
@@ -142,6 +146,12 @@ class Load:
         result.statuses, result.lost = dict(self.statuses), dict(self.lost)
         result.pods, result.seconds = dict(self.pods), time.perf_counter() - self.begun_s
         return result
+
+    async def _look_up(self) -> str:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            self.host, self.port, type=socket.SOCK_STREAM
+        )
+        return str(found[0][4][0])
 
     def _tell(self) -> None:
         sys.stdout.write(json.dumps({"sent": self.result.sent}) + "\n")
@@ -169,7 +179,9 @@ class Load:
                     connection.transport.close()
                     connection = None
             except (OSError, httptools.HttpParserError) as error:
-                what = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+                what = str(error)
+                if isinstance(error, TimeoutError):
+                    what = f"no {'answer' if connection else 'connection'} in time"
                 self.lost[what or repr(error)] += 1
                 self._note(caller, what)
                 if connection:
@@ -185,7 +197,7 @@ class Load:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_S):
-            _, protocol = await loop.create_connection(Connection, self.host, self.port)
+            _, protocol = await loop.create_connection(Connection, self.address, self.port)
         self.result.connections += 1
         return protocol
 
