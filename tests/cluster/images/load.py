@@ -2,11 +2,11 @@
 
     python load.py --url http://iris.default/v1/models/iris:predict --callers 32 --think-ms 10
 
-A caller keeps its connection as long as the server does. The name is looked up once, since a Service
-keeps its address, and a lookup that is lost takes longer than a caller waits. Every row is sent once in all, and every
-answer is held against what was sent: the model must answer each row with itself. Nothing is sent
-twice. Prints how many requests were sent at every second, and in the end one JSON object (see
-`Result`).
+A caller keeps its connection as long as the server does. The name is looked up once, since a
+Service keeps its address, and a lookup that is lost takes longer than a caller waits. Every row is
+sent once in all, and every answer is held against what was sent: the model must answer each row
+with itself. Nothing is sent twice. Prints how many requests were sent at every second, and in the
+end one JSON object (see `Result`).
 """
 
 from __future__ import annotations
