@@ -88,6 +88,9 @@ def form_of(data: bytes, shape: Sequence[int], elements: int, datatype: str) -> 
 def _form_of_strings(data: bytes, shape: Sequence[int], elements: int) -> Form | None:
     if data.count(b",") > _MAX_COMMAS:
         return None
+    # At least so many quotes are not part of a string: some of `\"` end one with a backslash.
+    if data.count(b'"') - data.count(b'\\"') > 2 * elements:
+        return None
     depth = len(shape)
     nested = depth > 1 and data[1:].lstrip(SPACE)[:1] == b"["
     large = len(data) > _LARGE_STRINGS_BYTES

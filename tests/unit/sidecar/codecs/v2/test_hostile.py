@@ -250,6 +250,8 @@ STRINGS: Final = blob([1 << 16], "BYTES", 1 << 18)
         (body(tensor([1 << 20], b'["",' + b'"",' * ((1 << 20) - 2) + b'""]', "BYTES")), b""),
         (body(*[tensor([1 << 15], [""] * (1 << 15), "BYTES")] * 20), b""),
         (filled(body(tensor([1, 1], b"[%b]", "BYTES")), b'[""]'), b""),
+        (filled(body(tensor([1, 1], b"[%b]", "BYTES")), b'["\\\\"]'), b""),
+        (filled(body(tensor([1, 1], b"[%b]", "BYTES")), b"[]", 3 << 20), b""),
         (body(tensor([1, 1 << 20], b"[[" + b"1," * ((1 << 20) - 1) + b"1]]")), b""),
         (body(tensor([1 << 20, 1], b"[" + b"[1]," * ((1 << 20) - 1) + b"[1]]")), b""),
         (body(*[tensor([1], [1])] * 20_000), b""),
