@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 1 << 20
 _DIGEST_BYTES: Final = 32
 _CONTINUATION, _CONTINUATION_MASK, _MAX_CONTINUATIONS = 0x80, 0xC0, 3
+SHORT_KEY_BYTES: Final = 1024
+"""Longer keys are kept as their digest."""
 
 
 def digest(key: Any) -> bytes:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from batcher_sidecar.codecs.base import BadRequest, Body, Bypass, Content, Message, Piece
-from batcher_sidecar.codecs.limits import demand_utf8
+from batcher_sidecar.codecs.limits import SHORT_KEY_BYTES, demand_utf8
 from batcher_sidecar.codecs.signature import RowSignature, row_signature
 from batcher_sidecar.codecs.v1.answer import V1Piece, reunite_pieces, split_answer
 from batcher_sidecar.codecs.v1.request import (
     LINES,
-    SHORT_KEY_BYTES,
     UNREADABLE,
     Fields,
     V1Request,

@@ -9,7 +9,7 @@ import msgspec
 
 from batcher_sidecar.codecs.arrays import NumberRows, array_form
 from batcher_sidecar.codecs.base import BadRequest, Body, Bypass
-from batcher_sidecar.codecs.limits import digest
+from batcher_sidecar.codecs.limits import SHORT_KEY_BYTES, digest
 from batcher_sidecar.codecs.signature import RowSignature, first_numbers, row_signature
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ _TENSOR_OPENING = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[(\s*\[\s*\[)')
 _LEAVES = re.compile(r"\[(\d+)")
 _MAX_COMMAS: Final = 1 << 20
 """Where there are more of them, no object is made for each row."""
-SHORT_KEY_BYTES: Final = 1024
 
 LINES: Final = b"Content-Type: application/json\r\n"
 

@@ -16,7 +16,7 @@ from batcher_sidecar.codecs.base import (
     Bypass,
     Content,
 )
-from batcher_sidecar.codecs.limits import demand_utf8, digest
+from batcher_sidecar.codecs.limits import SHORT_KEY_BYTES, demand_utf8, digest
 from batcher_sidecar.codecs.v2.binary import Rope
 from batcher_sidecar.codecs.v2.tensors import (
     BYTES,
@@ -51,7 +51,6 @@ _MAX_SHAPE_BYTES: Final = 512
 _LARGE_BYTES: Final = 1 << 20
 _MAX_OBJECTS: Final = 1 << 16
 """JSON of more than ``_LARGE_BYTES`` with more braces than these is not read at all."""
-_SHORT_KEY_BYTES: Final = 1024
 _TENSOR_KEY_BYTES: Final = 64
 
 
@@ -342,7 +341,7 @@ def _checked(
         raise Bypass("tensors")
     tensors = tuple(keys)
     key: Hashable = (tensors, rest)
-    if key_bytes > _SHORT_KEY_BYTES:
+    if key_bytes > SHORT_KEY_BYTES:
         key = digest(key)
     return V2Request(body, json_bytes, data, key, rows, own_id, tensors, rest)
 
