@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from batcher_contract import BatcherSettings
 
-_LATE_LATER: Final = frozenset([Answered, Failed, Left, Tick])
-"""Events that end requests before what was due is done: who is answered is not late any more."""
+_LATE_LATER: Final = frozenset([Answered, Failed, Left, TermsChanged, Tick])
+"""Events that come before what was due is done: who is answered is not late any more."""
 _ALONE: Final = object()  # the key under which requests that share with nobody wait in their path
 
 
@@ -66,7 +66,7 @@ class Batcher:
             Tick: self._tick,
             Draining: self._draining,
             SettingsChanged: self._settings_changed,
-            TermsChanged: self._terms_changed,
+            TermsChanged: self._review,
         }
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
@@ -371,7 +371,7 @@ class Batcher:
 
     def _draining(self, event: Draining, now_s: float, out: list[Command]) -> None:
         self._policy = WindowPolicy(self._settings, draining=event.active)
-        self._review(now_s, out)
+        self._review(event, now_s, out)
 
     def _settings_changed(self, event: SettingsChanged, now_s: float, out: list[Command]) -> None:
         sooner = event.settings.timeout_s < self._settings.timeout_s
@@ -381,16 +381,16 @@ class Batcher:
             for path in self._paths.values():
                 for queue in path.queues.values():
                     queue.rising = False  # who comes now may have to go before those who wait
-        self._review(now_s, out)
+        self._review(event, now_s, out)
 
-    def _terms_changed(self, _: TermsChanged, now_s: float, out: list[Command]) -> None:
-        self._review(now_s, out)
-
-    def _review(self, now_s: float, out: list[Command]) -> None:
+    def _review(self, _: Event, now_s: float, out: list[Command]) -> None:
         """Apply a new policy, or new terms, to what already waits."""
-        for path in list(self._paths.values()):
-            for queue in list(path.queues.values()):
+        for path in self._paths.values():
+            for queue in path.queues.values():
                 queue.reach = self._policy.reach(queue.terms)
                 if not queue.due:
                     self._watch(queue, now_s)
+        if now_s >= self._wake_s:
+            self._tick(Tick(), now_s, out)  # only now, as new terms hold for what is late too
+        for path in list(self._paths.values()):
             self._grant(path, now_s, out)

@@ -6,7 +6,6 @@ can stand between them; strings are told apart by the parser.
 
 from __future__ import annotations
 
-import functools
 import math
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -47,11 +46,12 @@ _BOOLS: Final = b"truefals01[]," + SPACE
 
 _MAX_COMMAS: Final = 1 << 20
 _LARGE_STRINGS_BYTES: Final = 1 << 20
-"""Where more than this is strings, they are not decoded to be told apart."""
+"""Where more than this is strings, none is decoded to be told apart."""
 _QUOTE: Final = ord('"')
 _SPLIT_BELOW: Final = 16
 
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_strings = msgspec.json.Decoder(list[str]).decode
 
 
 def count_elements(shape: Sequence[int]) -> int:
@@ -91,31 +91,34 @@ def _form_of_strings(data: bytes, shape: Sequence[int], elements: int) -> Form |
     # At least so many quotes are not part of a string: some of `\"` end one with a backslash.
     if data.count(b'"') - data.count(b'\\"') > 2 * elements:
         return None
-    depth = len(shape)
-    nested = depth > 1 and data[1:].lstrip(SPACE)[:1] == b"["
-    large = len(data) > _LARGE_STRINGS_BYTES
-    levels: list[Any]
+    nested = len(shape) > 1 and data[1:].lstrip(SPACE)[:1] == b"["
+    *outer, length = shape if nested else [elements]
+    arrays: list[bytes | msgspec.Raw] = [data]
     try:
-        levels = _strings_decoder(depth if nested else 1, large).decode(data)
+        # Level by level: no more arrays are looked at than the shape tells.
+        for count in outer:
+            inner: list[bytes | msgspec.Raw] = []
+            for array in arrays:
+                part = _decode_elements(array)
+                if len(part) != count:
+                    return None
+                inner += part
+            arrays = inner
+        are_strings = _are_strings if len(data) > _LARGE_STRINGS_BYTES else _are_small_strings
+        if not all(are_strings(array, length) for array in arrays):
+            return None
     except msgspec.ValidationError:
-        return None
-    if nested:
-        levels = [levels]
-        for length in shape:
-            if any(len(level) != length for level in levels):
-                return None
-            levels = [element for level in levels for element in level]
-    if len(levels) != elements or (large and any(memoryview(x)[0] != _QUOTE for x in levels)):
         return None
     return "nested" if nested else "flat"
 
 
-@functools.lru_cache(2 * MAX_DIMENSIONS)
-def _strings_decoder(depth: int, large: bool) -> msgspec.json.Decoder[Any]:
-    kind: Any = msgspec.Raw if large else str
-    for _ in range(depth):
-        kind = list[kind]
-    return msgspec.json.Decoder(kind)
+def _are_small_strings(array: bytes | msgspec.Raw, length: int) -> bool:
+    return len(_decode_strings(array)) == length
+
+
+def _are_strings(array: bytes | msgspec.Raw, length: int) -> bool:
+    part = _decode_elements(array)
+    return len(part) == length and all(memoryview(element)[0] == _QUOTE for element in part)
 
 
 def cut_rows(data: bytes, counts: Sequence[int], per_row: int) -> list[bytes] | None:

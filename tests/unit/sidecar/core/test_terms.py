@@ -47,6 +47,19 @@ def test_what_waits_is_sent_alone_once_it_may_not_share_any_more(begin: Begin) -
     play.expect("send a (alone)", "send b (alone)")
 
 
+def test_what_is_late_when_terms_change_leaves_on_the_new_ones(begin: Begin) -> None:
+    play = begin(max_batch_size=2, max_concurrency=1, max_latency_ms=1000, timeout_s=5)
+    learnt = terms(max_rows=1)
+    play.arrive("a", 2)
+    play.expect("send a (size)")
+    play.until(4.5)
+    play.arrive("b", terms=learnt, key="other")
+    play.oversleep(5.5)  # by now a is late, and the window of b is over
+    learnt.max_rows = 0
+    play.terms_changed()
+    play.expect("cancel a", "refuse a: deadline", "send b (latency)")
+
+
 def test_a_newcomer_brings_what_holds_for_those_before_it(begin: Begin) -> None:
     """Its key was forgotten meanwhile, and is learnt again."""
     play = begin(max_batch_size=3, max_latency_ms=30_000)
