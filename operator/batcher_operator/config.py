@@ -1,15 +1,18 @@
 """The operator's configuration, from its command line and its environment."""
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from batcher_contract import FIELDS, __version__
 from batcher_contract.commandline import Parser, add_log_flags, reads
 from batcher_contract.kinds import Number, Whole
+from batcher_contract.quantities import parse_quantity
 from batcher_contract.settings import Mode
+from batcher_operator.standalone.storage import Initializer
 
 __all__ = ["NAMESPACE_ENV", "OperatorConfig", "parse_args"]
 
@@ -21,6 +24,8 @@ _PORT: Final = Whole(unit="", minimum=1, maximum=65535)
 _LIFETIME: Final = Number(unit="seconds", minimum=1, maximum=10 * 366 * 86400)
 _OVERLAP: Final = Number(unit="seconds", minimum=0, maximum=30 * 86400)
 _INTERVAL: Final = Number(unit="seconds", minimum=0.05, maximum=3600)
+_PARTS: Final = ("requests", "limits")
+_EXAMPLE: Final = '{"limits": {"memory": "4Gi"}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,7 @@ class OperatorConfig:
     mode: Mode = "kserve"
     """Whether KServe runs InferenceServices, or the operator does."""
 
-    storage_initializer_image: str = "kserve/storage-initializer:v0.20.0"
+    initializer: Initializer = field(default_factory=Initializer)
     """Fetches models in standalone mode."""
 
     cluster_runtimes: Path | None = None
@@ -104,7 +109,10 @@ def parse_args(argv: Sequence[str], env: Mapping[str, str]) -> OperatorConfig:
     return OperatorConfig(
         namespace=namespace,
         mode=given.mode,
-        storage_initializer_image=given.storage_initializer_image,
+        initializer=Initializer(
+            image=given.storage_initializer_image,
+            resources=given.storage_initializer_resources,
+        ),
         cluster_runtimes=given.cluster_runtimes,
         sidecar_memory_limit=given.sidecar_memory_limit,
         webhook_service=given.webhook_service,
@@ -145,9 +153,12 @@ def _parser() -> argparse.ArgumentParser:
         add(flag, metavar="NAME", default=default, help=meaning)
     add("--mode", choices=get_args(Mode), default="kserve",
         help="who runs InferenceServices: KServe, or (standalone) this operator")  # fmt: skip
-    add("--storage-initializer-image", metavar="IMAGE",
-        default="kserve/storage-initializer:v0.20.0",
+    fetching = Initializer()
+    add("--storage-initializer-image", metavar="IMAGE", default=fetching.image,
         help="image that fetches models in standalone mode")  # fmt: skip
+    add("--storage-initializer-resources", type=_resources, metavar="JSON",
+        default=json.dumps(fetching.resources),
+        help="requests and limits of the containers that fetch models")  # fmt: skip
     add("--cluster-runtimes", type=Path, metavar="FILE", default=None,
         help="YAML of the ClusterServingRuntimes to have in standalone mode; one without spec is "
         "deleted, if it was made so")  # fmt: skip
@@ -177,3 +188,26 @@ def _parser() -> argparse.ArgumentParser:
         help="how to reach the cluster; without it as a pod, else by KUBECONFIG")  # fmt: skip
     add_log_flags(parser)
     return parser
+
+
+def _resources(text: str) -> dict[str, Any]:
+    """Read what a container requests and is limited to.
+
+    Raises argparse.ArgumentTypeError, which argparse tells with the flag's name.
+    """
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON ({error}): give an object") from None
+    if not isinstance(given, dict) or not all(isinstance(each, dict) for each in given.values()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no object of objects: give {_EXAMPLE}")
+    for part, quantities in given.items():
+        if part not in _PARTS:
+            raise argparse.ArgumentTypeError(f"{part!r} is not known: give `requests` and `limits`")
+        for name, quantity in quantities.items():
+            number = parse_quantity(str(quantity))
+            if number is None or number < 0:
+                raise argparse.ArgumentTypeError(
+                    f"{part}.{name} {quantity!r} is no quantity: give one such as 500m or 1Gi"
+                )
+    return given

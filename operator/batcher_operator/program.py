@@ -28,7 +28,6 @@ from batcher_operator.kube import Kube, configure, connection_of
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
 from batcher_operator.resources import IN_EVERY_MODE, KINDS, OWNED, RUNTIMES, Kind
-from batcher_operator.standalone.storage import Initializer
 from batcher_operator.standalone.workload import Platform
 from batcher_operator.surroundings import Surroundings
 from batcher_operator.views import Key
@@ -75,7 +74,7 @@ class _Operator:
             self._workloads = Workloads(
                 kube,
                 Platform(
-                    initializer=Initializer(image=config.storage_initializer_image),
+                    initializer=config.initializer,
                     sidecar_memory_limit=config.sidecar_memory_limit,
                 ),
                 self._announcer.tell_more,

@@ -35,7 +35,10 @@ CASES: Final[dict[str, Values]] = {
     "defaults": {},
     "standalone": {
         "mode": "standalone",
-        "storageInitializer": {"image": "registry.example/initializer:1"},
+        "storageInitializer": {
+            "image": "registry.example/initializer:1",
+            "resources": {"limits": {"memory": "4Gi"}},
+        },
     },
     "openshift": {"uid": "", "sidecar": {"uid": ""}},
     "host network": {"webhook": {"hostNetwork": True, "replicas": 3}},

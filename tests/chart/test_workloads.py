@@ -49,6 +49,14 @@ def test_values_reach_the_programs() -> None:
     assert told.certificate_lifetime_s == 31536000
     assert told.certificate_overlap_s == 2592000
     assert (told.certificate_poll_s, told.watch_check_s) == (0.25, 0.5)
+    standalone = operator.parse_args(
+        args_of(case("standalone"), "operator"), {operator.NAMESPACE_ENV: NAMESPACE}
+    )
+    assert standalone.initializer.image == "registry.example/initializer:1"
+    assert standalone.initializer.resources == {
+        "requests": {"cpu": "100m", "memory": "100Mi"},
+        "limits": {"cpu": "1", "memory": "4Gi"},
+    }
 
 
 def test_defaults_are_those_of_the_programs() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from batcher_operator.config import parse_args
+from batcher_operator.standalone.storage import Initializer
 
 
 def test_defaults() -> None:
@@ -40,6 +41,22 @@ def test_flags() -> None:
             "--certificate-overlap 31 exceeds a third of --certificate-lifetime 90: lower it",
         ),
         (["--namespace=a", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (
+            ["--namespace=a", "--storage-initializer-resources=4Gi"],
+            "argument --storage-initializer-resources: '4Gi' is no JSON",
+        ),
+        (
+            ["--namespace=a", '--storage-initializer-resources={"memory": "4Gi"}'],
+            'is no object of objects: give {"limits": {"memory": "4Gi"}}',
+        ),
+        (
+            ["--namespace=a", '--storage-initializer-resources={"limit": {"memory": "4Gi"}}'],
+            "'limit' is not known: give `requests` and `limits`",
+        ),
+        (
+            ["--namespace=a", '--storage-initializer-resources={"limits": {"memory": "4 GB"}}'],
+            "limits.memory '4 GB' is no quantity: give one such as 500m or 1Gi",
+        ),
     ],
 )
 def test_a_bad_command_line_ends_with_a_sentence(
@@ -55,3 +72,9 @@ def test_modes() -> None:
     config = parse_args(["--namespace=a", "--mode=standalone"], {})
     assert config.mode == "standalone"
     assert config.sidecar_memory_limit == "1Gi"
+
+
+def test_resources_of_what_fetches_models() -> None:
+    assert parse_args(["--namespace=a"], {}).initializer == Initializer()
+    argv = ["--namespace=a", '--storage-initializer-resources={"limits": {"memory": "4Gi"}}']
+    assert parse_args(argv, {}).initializer.resources == {"limits": {"memory": "4Gi"}}
