@@ -143,7 +143,7 @@ def notices_of(
     """What there is to say about a workload."""
     found = [Notice("Warning", "InvalidSpec", str(fault)) for fault in workload.faults]
     found += [
-        Notice("Warning", "SettingIgnored", f"{fault}; what was in force before stays")
+        Notice("Warning", "SettingIgnored", f"{fault}; the last good value holds, or the default")
         for fault in workload.batching_faults
     ]
     found += [Notice("Warning", "NotHonoured", warning) for warning in workload.warnings]

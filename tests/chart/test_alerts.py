@@ -45,8 +45,9 @@ def scraped() -> dict[str, set[tuple[str, str]]]:
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
     known = scraped()
-    texts = [expr for exprs in rules(case("pod monitor")).values() for expr in exprs]
-    assert len(texts) >= 7
+    standalone = render({**CASES["pod monitor"], "mode": "standalone"})
+    texts = [expr for exprs in rules(standalone).values() for expr in exprs]
+    assert len(texts) >= 9
     for text in texts:
         names = NAME.findall(text)
         assert names and set(names) <= set(known), text
@@ -77,6 +78,8 @@ def test_alerts_are_asked_for_where_their_metrics_are() -> None:
     enabled = {"metrics": {"scrape": "annotations", "prometheusRule": {"enabled": True}}}
     assert "InferenceBatcherSaturated" in rules(case("pod monitor"))
     assert "InferenceBatcherSaturated" not in rules(render(enabled))
+    assert "InferenceBatcherServiceNotApplied" not in rules(render(enabled))
+    assert "InferenceBatcherServiceNotApplied" in rules(render({**enabled, "mode": "standalone"}))
     assert "InferenceBatcherCertificateExpires" not in rules(
         render({**enabled, **CASES["cert-manager"]})
     )

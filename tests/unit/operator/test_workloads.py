@@ -118,6 +118,7 @@ async def test_a_setting_that_cannot_be_applied_is_told_and_all_else_is_done(
     (notice,) = stand.told[IRIS]
     assert notice.reason == "SettingIgnored"
     assert "max-concurrency" in notice.message
+    assert notice.message.endswith("; the last good value holds, or the default")
 
 
 async def test_a_look_that_changes_nothing_asks_for_little(stand: Stand) -> None:
