@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests.apiserver.kit import ROOT, Api, Program, StartError, program_path
 from tests.cluster.kit.own import OwnCluster
@@ -20,25 +20,27 @@ _KIND: Final = "inference-batcher-e2e"
 _PROXY_SAYS: Final = "Starting to serve on 127.0.0.1:"
 
 
+class _Found(NamedTuple):
+    what: str
+    kubeconfig: Path
+    registry: str = "localhost"
+    load: Callable[[Path], None] | None = None
+    volumes: Path | None = None
+
+
 class Cluster:
     """A cluster and its administrator; made by `running_cluster`."""
 
-    def __init__(
-        self,
-        what: str,
-        kubeconfig: Path,
-        folder: Path,
-        registry: str,
-        load: Callable[[Path], None] | None,
-        api: Api,
-    ) -> None:
-        self.what = what
+    def __init__(self, found: _Found, folder: Path, api: Api) -> None:
+        self.what = found.what
         """Which cluster it is, in words."""
-        self.kubeconfig = kubeconfig
-        self.registry = registry
+        self.kubeconfig = found.kubeconfig
+        self.registry = found.registry
         """What the images' names begin with."""
-        self.load = load
+        self.load = found.load
         """Gives the nodes an image from an archive; None where they pull their images."""
+        self.volumes = found.volumes
+        """Where the only node may have its volumes; None where that is not this machine."""
         self.api = api
         self._folder = folder
 
@@ -92,20 +94,17 @@ def running_cluster() -> Iterator[Cluster]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        what, kubeconfig, registry, load = _find(stack, folder)
-        sys.stderr.write(f"\ntests/cluster: on {what}\n")
+        found = _find(stack, folder)
+        sys.stderr.write(f"\ntests/cluster: on {found.what}\n")
         proxy = Program(
-            [program_path("kubectl"), f"--kubeconfig={kubeconfig}", "proxy", "--port=0"],
+            [program_path("kubectl"), f"--kubeconfig={found.kubeconfig}", "proxy", "--port=0"],
             log=folder / "proxy.log",
         )
         stack.enter_context(proxy)
         proxy.wait_for_output("\n")
         url = "http://127.0.0.1:" + proxy.output.partition(_PROXY_SAYS)[2].split()[0]
         api = stack.enter_context(closing(Api(url, Path("/dev/null"))))
-        yield Cluster(what, kubeconfig, folder, registry, load, api)
-
-
-_Found = tuple[str, Path, str, Callable[[Path], None] | None]
+        yield Cluster(found, folder, api)
 
 
 def _find(stack: ExitStack, folder: Path) -> _Found:
@@ -117,9 +116,9 @@ def _find(stack: ExitStack, folder: Path) -> _Found:
             raise StartError(
                 "set E2E_REGISTRY to where the nodes of your cluster shall pull the images from"
             )
-        return f"the cluster of KUBECONFIG={given}", Path(given), registry, None
+        return _Found(f"the cluster of KUBECONFIG={given}", Path(given), registry)
     if own.is_up:
-        return "the cluster of `make cluster-up`", own.kubeconfig, "localhost", own.load
+        return _found_own("the cluster of `make cluster-up`", own)
     if shutil.which("kind") and _docker_works():
         return _with_kind(stack, folder)
     # It takes the cluster down when this process has ended, however that happens.
@@ -131,8 +130,11 @@ def _find(stack: ExitStack, folder: Path) -> _Found:
     )
     stack.callback(keeper.communicate, timeout=240)
     own.up()
-    what = "a cluster of our own, which goes when they are done"
-    return what, own.kubeconfig, "localhost", own.load
+    return _found_own("a cluster of our own, which goes when they are done", own)
+
+
+def _found_own(what: str, own: OwnCluster) -> _Found:
+    return _Found(what, own.kubeconfig, load=own.load, volumes=own.volumes)
 
 
 def _docker_works() -> bool:
@@ -158,4 +160,4 @@ def _with_kind(stack: ExitStack, folder: Path) -> _Found:
     kind("delete", "cluster")  # what a crash may have left
     stack.callback(kind, "delete", "cluster")
     kind("create", "cluster", "--wait", "180s", "--kubeconfig", str(kubeconfig))
-    return "a kind cluster, which goes when they are done", kubeconfig, "localhost", load
+    return _Found("a kind cluster, which goes when they are done", kubeconfig, load=load)

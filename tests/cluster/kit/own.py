@@ -45,6 +45,8 @@ class OwnCluster:
         self._node = Node(_STATE, _RUN, self._daemons)
         self.kubeconfig = _STATE / "credentials" / "admin.kubeconfig"
         """The administrator's kubeconfig file."""
+        self.volumes = _STATE / "volumes"
+        """Where the node, which is this machine, may have its volumes; it goes with the cluster."""
 
     @property
     def is_up(self) -> bool:

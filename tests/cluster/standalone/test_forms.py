@@ -1,6 +1,9 @@
-"""The forms of InferenceServices that others do not try: a transformer, a model from the web."""
+"""The forms of InferenceServices that others do not try: transformers, other homes of models."""
 
+from collections.abc import Iterator
 from typing import Final
+
+import pytest
 
 from tests.apiserver.kit import Manifest, until
 from tests.cluster.kit.cluster import Cluster
@@ -8,9 +11,11 @@ from tests.cluster.kit.images import image
 from tests.cluster.kit.iris import SETOSA, VIRGINICA, training
 from tests.cluster.kit.product import Product
 from tests.cluster.kit.traffic import Caller
+from tests.cluster.kit.volumes import claimed_volume, default_storage_class
 from tests.cluster.kit.workloads import RESTRICTED, InferenceService
 
 BATCHER: Final = {"maxBatchSize": 8, "maxLatency": 3000}
+CLAIM: Final = "models"
 
 
 def test_a_transformer_batches_before_its_predictor(
@@ -54,17 +59,59 @@ def test_a_model_comes_from_the_web(
     standalone: Product, cluster: Cluster, namespace: str, caller: Caller
 ) -> None:
     start_web_server(cluster, namespace)
-    fetched = InferenceService(cluster, namespace, "fetched", image(cluster, "model"))
-    fetched.manifest["spec"]["predictor"] = {
-        "batcher": BATCHER,
-        "model": {
-            "modelFormat": {"name": "sklearn"},
-            "storageUri": f"http://web.{namespace}.svc.cluster.local/model.joblib",
-        },
+    address = f"http://web.{namespace}.svc.cluster.local/model.joblib"
+    assert_batches(start_iris(cluster, namespace, address), caller)
+
+
+def test_a_model_is_in_a_volume(
+    standalone: Product, cluster: Cluster, namespace: str, filled_volume: None, caller: Caller
+) -> None:
+    iris = start_iris(cluster, namespace, f"pvc://{CLAIM}/iris/v1")
+    assert_batches(iris, caller)
+
+    # Its user owns the folder: nothing but the mount keeps it from writing there.
+    writing = ("sh", "-c", "touch /mnt/models/written 2>&1 || true")
+    pod = iris.pod()["metadata"]["name"]
+    said = cluster.execute(namespace, pod, *writing, container="kserve-container")
+    assert "Read-only file system" in said
+
+
+@pytest.fixture
+def filled_volume(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """A volume that is claimed as CLAIM, with an iris classifier in its folder iris/v1."""
+    if cluster.volumes is None and not default_storage_class(cluster):
+        pytest.skip("this cluster has no default StorageClass whose volumes go with their claims")
+    with claimed_volume(cluster, namespace, CLAIM):
+        fill(cluster, namespace)
+        yield
+
+
+def fill(cluster: Cluster, namespace: str) -> None:
+    """Have a pod write an iris classifier to the volume; waits until it has."""
+    spec = {
+        "containers": [training(cluster, "claimed", "iris/v1")],
+        "restartPolicy": "Never",
+        "securityContext": {"fsGroup": 65532},
+        "volumes": [{"name": "claimed", "persistentVolumeClaim": {"claimName": CLAIM}}],
     }
-    fetched.start()
+    meta = {"name": "filling", "namespace": namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    written = ("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/filling")
+    cluster.kubectl(*written, "-n", namespace, "--timeout=120s", within_s=150)
+
+
+def start_iris(cluster: Cluster, namespace: str, storage_uri: str) -> InferenceService:
+    """An InferenceService of the iris classifier that is at an address; waits until it is ready."""
+    iris = InferenceService(cluster, namespace, "iris", image(cluster, "model"))
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": storage_uri}
+    iris.manifest["spec"]["predictor"] = {"batcher": BATCHER, "model": model}
+    iris.start()
+    return iris
+
+
+def assert_batches(iris: InferenceService, caller: Caller) -> None:
     bodies = [{"instances": [SETOSA] * 3}, {"instances": [VIRGINICA] * 5}]
-    first, second = caller.ask(fetched.url, *bodies)
+    first, second = caller.ask(iris.url, *bodies)
     assert (first.status, second.status) == (200, 200)
     assert first.json["batchId"] == second.json["batchId"]
     assert first.json["predictions"] == [0] * 3
