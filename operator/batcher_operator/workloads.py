@@ -150,10 +150,7 @@ def notices_of(
     found += [Notice("Warning", "ApplyFailed", trouble) for trouble in troubles.values()]
     for component, failure in failures.items():
         message = f"pods of spec.{component} are not ready: {failure.message}"
-        if failure.reason == "ModelLoadFailed":
-            found.append(Notice("Warning", "ModelLoadFailed", message))
-        else:
-            found.append(Notice("Warning", "ContainerFailed", message))
+        found.append(Notice("Warning", failure.reason, message))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Why pods are not ready, from what the kubelet tells of their containers."""
+"""Why pods are not ready, from what scheduler and kubelet tell of them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from batcher_contract.names import COMPONENT_LABEL
 from batcher_operator.standalone.looks import mapping, objects, text, texts, whole
 
-__all__ = ["Failure", "failures_of", "has_failed"]
+__all__ = ["Failure", "FailureReason", "failures_of", "has_failed"]
 
 _FETCHING: Final = "storage-initializer"
 _TEMPLATE: Final = "pod-template-hash"
@@ -18,16 +18,18 @@ _ON_THE_WAY: Final = ("", "ContainerCreating", "PodInitializing", "CrashLoopBack
 _PULL: Final = "ErrImagePull"
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\d[T ][\d:.,]+(Z|[+-]\d\d:?\d\d)?\s+", re.ASCII)
 _LONGEST: Final = 400
-_Reason = Literal["ModelLoadFailed", "ContainerFailed"]
+_PREEMPTION: Final = " preemption:"
+FailureReason = Literal["ContainerFailed", "ModelLoadFailed", "PodUnschedulable"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why the pods of a component are not ready."""
 
-    reason: _Reason
+    reason: FailureReason
     message: str
-    """Which container failed, and its last words. It stays the same from one try to the next."""
+    """Which container failed, and its last words, or the scheduler's. It stays the same from one
+    try to the next."""
 
     exit_code: int | None = None
     """What the container ended with, if it was started."""
@@ -49,7 +51,7 @@ def failures_of(pods: Iterable[Mapping[str, Any]]) -> dict[str, Failure]:
 
 
 def has_failed(pod: Mapping[str, Any]) -> bool:
-    """Whether a container of a pod has failed, and the pod is not on its way out."""
+    """Whether a pod has no place or a failed container, and is not on its way out."""
     return any(True for _ in _of_pod(pod))
 
 
@@ -63,6 +65,11 @@ def _of_pod(pod: Mapping[str, Any]) -> Iterator[Failure]:
     if "deletionTimestamp" in mapping(pod.get("metadata")):
         return
     status = mapping(pod.get("status"))
+    for condition in objects(status.get("conditions")):
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            words = text(condition.get("message")).partition(_PREEMPTION)[0][:_LONGEST]
+            yield Failure("PodUnschedulable", f"no node can take a pod: {words}")
+            return
     for key in ("initContainerStatuses", "containerStatuses"):
         for container in objects(status.get(key)):
             failure = _of_container(container)
@@ -92,7 +99,7 @@ def _of_container(status: Mapping[str, Any]) -> Failure | None:
     cause = text(ended.get("reason"))
     cause = "" if cause in ("", "Error") else f" ({cause})"
     words = _last_line(text(ended.get("message"))) or "its log may say why"
-    reason: _Reason = "ModelLoadFailed" if name == _FETCHING else "ContainerFailed"
+    reason: FailureReason = "ModelLoadFailed" if name == _FETCHING else "ContainerFailed"
     return Failure(reason, f"the container {name} ended with {code}{cause}: {words}", code)
 
 

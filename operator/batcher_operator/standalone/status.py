@@ -225,7 +225,7 @@ def _transition(
         info = {"reason": "InvalidPredictorSpec", "message": state.message}
         return {"transitionStatus": "InvalidSpec", "lastFailureInfo": info}
     failure = observed.failures.get("predictor")
-    if failure is not None:
+    if failure is not None and failure.reason != "PodUnschedulable":  # a node may still come
         why: Json = {"reason": "ModelLoadFailed", "message": failure.message}
         if failure.exit_code is not None:
             why["exitCode"] = failure.exit_code

@@ -76,6 +76,15 @@ def test_a_model_is_in_a_volume(
     assert "Read-only file system" in said
 
 
+def test_a_claim_that_is_not_there_is_told(
+    standalone: Product, cluster: Cluster, namespace: str
+) -> None:
+    lost = iris_at(cluster, namespace, "pvc://nowhere/iris/v1")
+    cluster.apply(lost.manifest)
+    until(lambda: "PodUnschedulable" in lost.events(), "an Event tells of it", 60.0)
+    assert 'persistentvolumeclaim "nowhere" not found' in lost.events()["PodUnschedulable"]
+
+
 @pytest.fixture
 def filled_volume(cluster: Cluster, namespace: str) -> Iterator[None]:
     """A volume that is claimed as CLAIM, with an iris classifier in its folder iris/v1."""
@@ -101,11 +110,17 @@ def fill(cluster: Cluster, namespace: str) -> None:
 
 
 def start_iris(cluster: Cluster, namespace: str, storage_uri: str) -> InferenceService:
-    """An InferenceService of the iris classifier that is at an address; waits until it is ready."""
+    """Have the iris classifier that is at an address served; waits until it is ready."""
+    iris = iris_at(cluster, namespace, storage_uri)
+    iris.start()
+    return iris
+
+
+def iris_at(cluster: Cluster, namespace: str, storage_uri: str) -> InferenceService:
+    """An InferenceService of the iris classifier that is at an address."""
     iris = InferenceService(cluster, namespace, "iris", image(cluster, "model"))
     model = {"modelFormat": {"name": "sklearn"}, "storageUri": storage_uri}
     iris.manifest["spec"]["predictor"] = {"batcher": BATCHER, "model": model}
-    iris.start()
     return iris
 
 

@@ -10,6 +10,7 @@ from batcher_operator import reconcile, workloads
 from batcher_operator.authority import Standing
 from batcher_operator.memory import Memory
 from batcher_operator.metrics import Metrics
+from batcher_operator.standalone.failures import FailureReason
 from batcher_operator.views import read_service
 from tests.unit.operator import objects
 
@@ -26,6 +27,7 @@ def reasons_in(module: ModuleType) -> set[tuple[str, str]]:
 
 def test_every_reason_is_explained_with_its_type_and_mode() -> None:
     in_both, in_standalone = reasons_in(reconcile), reasons_in(workloads)
+    in_standalone |= {(reason, "Warning") for reason in get_args(FailureReason)}
     in_kserve = {("ContainerConcurrencyOne", "Warning")}
     wanted = {(*each, "kserve" if each in in_kserve else "both") for each in in_both}
     wanted |= {(*each, "standalone") for each in in_standalone - in_both}

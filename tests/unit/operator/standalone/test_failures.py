@@ -101,10 +101,25 @@ def test_other_containers(state: Json, before: Json | None, message: str, code: 
     assert found == {"predictor": Failure("ContainerFailed", message, code)}
 
 
+def unscheduled(reason: str, message: str) -> Json:
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    return {**pod(), "status": {"phase": "Pending", "conditions": [condition]}}
+
+
+def test_a_pod_that_no_node_takes() -> None:
+    words = '0/1 nodes are available: persistentvolumeclaim "models" not found.'
+    lonely = unscheduled("Unschedulable", f"{words} preemption: 0/1 nodes are available: 1 victim.")
+    told = Failure("PodUnschedulable", f"no node can take a pod: {words}")
+    assert failures_of([lonely]) == {"predictor": told}
+    assert has_failed(lonely)
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
         pod(),
+        unscheduled("SchedulingGated", "waits for a quota"),
+        {**pod(), "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]}},
         pod(container("kserve-container", {"waiting": {"reason": "ContainerCreating"}})),
         pod(container("kserve-container", {"running": {}})),
         pod(container("kserve-container", {"running": {}}, ENDED, ready=True)),

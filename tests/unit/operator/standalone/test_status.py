@@ -142,6 +142,14 @@ def test_why_pods_are_not_ready_is_said_instead_of_that(found: Json) -> None:
     }
 
 
+def test_a_pod_that_no_node_takes_may_still_come() -> None:
+    failure = Failure("PodUnschedulable", "no node can take a pod: Insufficient cpu")
+    seen = replace(observed(predictor=deployment(UNAVAILABLE)), failures={"predictor": failure})
+    shown = status(seen)
+    assert conditions(shown)["Ready"] == ("False", "PodUnschedulable")
+    assert shown["modelStatus"]["transitionStatus"] == "InProgress"
+
+
 def test_a_rollout_that_fails_leaves_it_ready() -> None:
     failure = Failure("ContainerFailed", "the container cannot be started: ErrImagePull")
     seen = observed(predictor=deployment(AVAILABLE, PROGRESSING, replicas=2, updated=1))
