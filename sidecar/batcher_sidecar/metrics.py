@@ -108,8 +108,8 @@ _HELP: Final = {
     ),
     "unbatchable_models": (
         "Models that are not batched at present, because of what the model server says of them, or "
-        "because an output's first dimension was not the batch, or answers could not be read. The "
-        "log names them."
+        "because an output's first dimension was not the batch, or answers could not be read, or "
+        "because it has failed to say anything of them for a while. The log names them."
     ),
     "response_fields_dropped": (
         "Top-level fields of answers that could not be divided among the members of a batch and "

@@ -40,7 +40,9 @@ ASK_AGAIN_S: Final = 60.0
 UNBATCHABLE_S: Final = 60.0
 """How long is not batched what gave an answer that could not be divided by rows."""
 RETRY_S: Final = 1.0
-"""When to ask again where there was no answer to rely on."""
+"""When to ask again where there was no answer to rely on; then twice as long, up to ASK_AGAIN_S."""
+LASTING_S: Final = 16.0
+"""Where it has come to be as long as this, it is told that a model is not batched for that."""
 _MAX_ASKING: Final = 16
 
 _log = logging.getLogger(__name__)
@@ -50,8 +52,8 @@ class Model:
     """What is known of one model, or of one version of it."""
 
     __slots__ = (
-        "ask_at_s", "asking", "facts", "known", "path", "served", "told", "told_unread",
-        "unbatchable_until_s", "used_s",
+        "ask_at_s", "asking", "facts", "known", "path", "retry_s", "served", "told", "told_unknown",
+        "told_unread", "unbatchable_until_s", "used_s",
     )  # fmt: skip
 
     def __init__(self, path: bytes) -> None:
@@ -63,9 +65,10 @@ class Model:
         self.unbatchable_until_s = 0.0
         """For what an answer showed."""
         self.ask_at_s = 0.0
+        self.retry_s = RETRY_S
         self.asking = False
         self.served = False  # it has answered a request: it is there, so its metadata should be
-        self.told = self.told_unread = False  # the log has its name
+        self.told = self.told_unread = self.told_unknown = False  # the log has its name
         self.used_s = 0.0
 
     def unbatchable(self, now_s: float) -> bool:
@@ -190,7 +193,7 @@ class Models:
             model.path = path
             self._models.keep(_canonical(path), now_s)
             if not model.known:
-                model.ask_at_s = now_s
+                model.ask_at_s, model.retry_s = now_s, RETRY_S
 
     def not_by_rows(self, trust: Trust, path: bytes, what: str, now_s: float) -> None:
         """Note an answer with other rows than the model was asked for: it does not batch."""
@@ -232,7 +235,7 @@ class Models:
             self._proved = False
             now_s = self._clock_s()
             for model in self._models:
-                model.ask_at_s = min(model.ask_at_s, now_s)
+                model.ask_at_s, model.retry_s = min(model.ask_at_s, now_s), RETRY_S
             for trust in self._keys:
                 trust.doubt(now_s)
             self._changed()
@@ -249,11 +252,14 @@ class Models:
         model, had_served = self._asking.pop(question)
         model.asking = False
         now_s = self._clock_s()
-        if facts is None or not (facts.told or model.known or had_served):
-            # A model that is not there has no metadata either; one that is now may have some.
-            model.ask_at_s = now_s if facts and model.served else now_s + RETRY_S
+        if facts is None:
+            self._unanswered(model, question.failure, now_s)
             return
-        model.ask_at_s = now_s + ASK_AGAIN_S
+        if not (facts.told or model.known or had_served):
+            # A model that is not there has no metadata either; one that is now may have some.
+            model.ask_at_s = now_s if model.served else now_s + RETRY_S
+            return
+        model.ask_at_s, model.retry_s = now_s + ASK_AGAIN_S, RETRY_S
         before = model.facts
         if not facts.told:  # what was known holds, so far as it forbids
             facts = Facts(False, 0, before.obstacle, before.max_rows)
@@ -263,20 +269,41 @@ class Models:
             self._doubt(model, now_s)
         if facts.obstacle and facts.obstacle != before.obstacle:
             _log.warning("%s is not batched: %s", _name(model.path), facts.obstacle)
-        elif before.obstacle and not facts.obstacle:
+        elif (before.obstacle or model.told_unknown) and not facts.obstacle:
             _log.info("%s is batched from now on", _name(model.path))
         model.known = True
+        model.told_unknown = False
         model.facts = facts
         for trust in self._keys:
             if trust.model is model:
                 trust.settle()
         self._changed()
 
+    def _unanswered(self, model: Model, failure: str, now_s: float) -> None:
+        """Ask again later; tell, where that lasts, of a model that serves and so is not batched."""
+        if not failure:  # there is no server, and it may be another one when it is back
+            model.ask_at_s, model.retry_s = now_s + RETRY_S, RETRY_S
+            return
+        model.ask_at_s = now_s + model.retry_s
+        lasting = model.retry_s >= LASTING_S and model.served and not model.known
+        model.retry_s = min(2 * model.retry_s, ASK_AGAIN_S)
+        if lasting and not model.told_unknown:
+            model.told_unknown = True
+            _log.warning(
+                "%s is not batched, its requests are sent one by one: %s each time; have the model "
+                "server answer that, with 404 where it has nothing to say; asked again within %g s",
+                _name(model.path), failure, ASK_AGAIN_S,
+            )  # fmt: skip
+
     def count_unbatchable(self) -> int:
-        """Return how many models are not batched at present, be it for some of their keys."""
+        """Return how many models are not batched at present, be it for some of their keys.
+
+        Those of which nothing is known yet count once it was told that this lasts.
+        """
         now_s = self._clock_s()
         found = {trust.model for trust in self._keys if now_s < trust.forwarded_until_s}
-        return len(found.union([model for model in self._models if model.unbatchable(now_s)]))
+        found.update([m for m in self._models if m.unbatchable(now_s) or m.told_unknown])
+        return len(found)
 
     def close(self) -> None:
         """Ask no more."""

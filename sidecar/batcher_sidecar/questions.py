@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.codecs.v2.metadata import obstacle, read_max_batch_size
+from batcher_sidecar.upstream import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batcher_sidecar.http1 import ResponseHead
-    from batcher_sidecar.upstream import Broken, Exchange, Unreachable, UpstreamPool
+    from batcher_sidecar.upstream import Broken, Exchange, UpstreamPool
 
 ANSWER_WITHIN_S: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
@@ -48,6 +49,11 @@ class Question:
         self._text = 0
         self._status = 0
         self._answer = bytearray()
+        self.failure = ""
+        """What was asked and what came of it, where that is no answer to rely on.
+
+        Empty where no connection could be made: that says nothing of the question.
+        """
         self._timer = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._too_late)
         self._exchange = self._ask(target)
 
@@ -65,6 +71,11 @@ class Question:
 
     def _too_late(self) -> None:
         self._exchange.cancel()
+        self._fail(f"is not answered within {ANSWER_WITHIN_S:g} s")
+
+    def _fail(self, what: str) -> None:
+        target = self._target if self._of_metadata else self._target + b"/config"
+        self.failure = f"GET {target.decode(errors='replace')} {what}"
         self._end(None)
 
     def _end(self, facts: Facts | None) -> None:
@@ -88,7 +99,7 @@ class Question:
         answer = bytes(self._answer)
         if self._status != 200:
             if not _has_none(self._status):
-                self._end(None)
+                self._fail(f"is answered with status {self._status}")
                 return
             answer = b""
         if self._of_metadata:
@@ -113,7 +124,10 @@ class Question:
 
     def on_lost(self, error: Unreachable | Broken) -> None:
         """There will be no answer."""
-        self._end(None)
+        if isinstance(error, Unreachable):
+            self._end(None)
+        else:
+            self._fail(f"is not answered ({error})")
 
     def on_tunnel(self, data: bytes) -> None:
         """Not asked for."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from batcher_sidecar.codecs import Content
 from batcher_sidecar.errors import Refusal, RefusedError, refusal, render_refusal
-from batcher_sidecar.flow import READ_AHEAD_BYTES, Flow
+from batcher_sidecar.flow import Flow
 from batcher_sidecar.http1 import RequestHead
 from batcher_sidecar.port import ClientRequest, DataPort
 from batcher_sidecar.proxy import Forward, RawTunnel
@@ -322,7 +322,7 @@ class ClientConnection(Flow):
 
     def _write_answer(self, request: ClientRequest, head: bytes, body: bytes) -> None:
         """Write the answer of the request that is first in line, and forget it."""
-        if len(body) < READ_AHEAD_BYTES:
+        if len(body) < _SMALL_BYTES:  # to copy it costs less than to pass it on
             self._transport.write(b"".join((head, self._ending(request), body)))
         else:
             self._transport.writelines([head + self._ending(request), body])

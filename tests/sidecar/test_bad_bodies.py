@@ -5,9 +5,8 @@ from typing import Final
 import pytest
 
 from tests.sidecar.kit.client import PREDICT, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import PAIR, RigFactory
 
-TWO: Final = ("--max-batchsize", "2", "--max-latency", str(LONG_MS))
 UNREADABLE: Final = "can't Unmarshal body"
 NO_INSTANCES: Final = "no instances in the request"
 
@@ -42,7 +41,7 @@ NO_INSTANCES: Final = "no instances in the request"
 async def test_a_body_nobody_could_answer_gets_400(
     make_rig: RigFactory, body: bytes, words: str
 ) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     client = await rig.connect()
     response = await client.ask(request("POST", PREDICT, body=body))
     assert response.status == 400
@@ -54,14 +53,14 @@ async def test_a_body_nobody_could_answer_gets_400(
 
 
 async def test_null_instances_get_400(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     response = await rig.ask(request("POST", PREDICT, body=b'{"instances":null}'))
     assert response.status == 400
     assert rig.model.calls == []
 
 
 async def test_a_bad_body_harms_nobody_who_waits(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     waiting = await rig.send(predict([1]))
     await rig.settle()
     assert (await rig.ask(request("POST", PREDICT, body=b"not JSON"))).status == 400

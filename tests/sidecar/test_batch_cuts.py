@@ -6,9 +6,7 @@ from typing import Final
 
 from tests.sidecar.kit.answers import Gate, says
 from tests.sidecar.kit.client import Client, predict
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
-
-LONG: Final = ("--max-latency", str(LONG_MS))
+from tests.sidecar.kit.rig import LONG, Rig, RigFactory
 
 
 async def send_in_order(rig: Rig, *requests: bytes) -> list[Client]:

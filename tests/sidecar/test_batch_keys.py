@@ -7,9 +7,8 @@ import pytest
 
 from tests.sidecar.kit import answers
 from tests.sidecar.kit.client import PREDICT, body_of, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import PAIR, RigFactory
 
-PAIRS: Final = ("--max-batchsize", "2", "--max-latency", str(LONG_MS))
 SINGLES: Final = ("--max-batchsize", "1")
 
 
@@ -22,7 +21,7 @@ def row(value: object) -> bytes:
 
 
 async def assert_apart(make_rig: RigFactory, a: bytes, b: bytes, *flags: str) -> None:
-    rig = await make_rig(*PAIRS, *flags, shared=True)
+    rig = await make_rig(*PAIR, *flags, shared=True)
     clients = [await rig.send(data) for data in (a, b, a, b)]
     ids = [answer.batch_id for answer in await rig.answers(*clients)]
     assert ids[0] == ids[2]
@@ -32,7 +31,7 @@ async def assert_apart(make_rig: RigFactory, a: bytes, b: bytes, *flags: str) ->
 
 
 async def assert_together(make_rig: RigFactory, a: bytes, b: bytes, *flags: str) -> None:
-    rig = await make_rig(*PAIRS, *flags, shared=True)
+    rig = await make_rig(*PAIR, *flags, shared=True)
     first, second = await rig.answers(await rig.send(a), await rig.send(b))
     assert first.batch_id == second.batch_id
     assert len(rig.model.calls) == 1
@@ -207,7 +206,7 @@ async def test_a_post_to_any_other_path_is_not(make_rig: RigFactory, target: str
 
 
 async def test_the_other_fields_go_up_as_they_were_spelt(make_rig: RigFactory) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     body = (
         b'{"parameters":{"t":1.0,"n":9007199254740993},"instances":[1],"signature_name":"\\u00e9"}'
     )

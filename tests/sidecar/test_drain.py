@@ -10,9 +10,8 @@ from batcher_contract.names import DRAIN_HEADER
 from tests.sidecar.kit.answers import Gate, never
 from tests.sidecar.kit.client import Response, connect, predict, request
 from tests.sidecar.kit.process import until
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG, Rig, RigFactory
 
-LONG: Final = ("--max-latency", str(LONG_MS))
 QUICK: Final = (*LONG, "--drain-quiet", "0.3", "--drain-timeout", "5")
 UNHURRIED: Final = (*LONG, "--drain-quiet", "2", "--drain-timeout", "5")
 PATIENT: Final = (*LONG, "--drain-quiet", "30", "--drain-timeout", "60")

@@ -7,10 +7,9 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate, chunked, echo, says, sends
 from tests.sidecar.kit.client import PREDICT, Headers, body_of, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, RigFactory
 from tests.sidecar.kit.scripted import Exchange
 
-LONG: Final = ("--max-latency", str(LONG_MS))
 BODY: Final = body_of([1])
 DEEP: Final = b'{"instances":[' + b"[" * 5000 + b"]" * 5000 + b"]}"
 

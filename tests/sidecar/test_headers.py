@@ -7,11 +7,10 @@ import pytest
 
 from tests.sidecar.kit.answers import says, sends
 from tests.sidecar.kit.client import PREDICT, Headers, Response, body_of, predict, request
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import PAIR, Rig, RigFactory
 from tests.sidecar.kit.scripted import Call
 
 ONE: Final = ("--max-batchsize", "1")
-TWO: Final = ("--max-batchsize", "2", "--max-latency", str(LONG_MS))
 KEYED: Final = ("--batch-key-headers", "authorization,x-tenant")
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER_TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -57,7 +56,7 @@ async def test_a_lone_member_sends_all_its_headers_up(make_rig: RigFactory) -> N
 
 
 async def test_what_all_members_sent_alike_goes_up_once(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     own = [("X-Tenant", "a"), ("X-Twice", "a"), ("X-Twice", "b"), ("Authorization", "Bearer a")]
     _, call = await send_two(rig, own, [(name.lower(), value) for name, value in own])
     assert call.named("X-Tenant") == ["a"]
@@ -80,7 +79,7 @@ async def test_what_all_members_sent_alike_goes_up_once(make_rig: RigFactory) ->
 async def test_what_members_sent_differently_goes_up_for_nobody(
     make_rig: RigFactory, one: Headers, other: Headers
 ) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     _, call = await send_two(rig, one, other)
     assert call.named("X-Any") == []
 
@@ -94,7 +93,7 @@ DIGESTS: Final = [
 
 
 async def test_digests_of_one_body_do_not_go_up_with_another(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     _, call = await send_two(rig, DIGESTS, DIGESTS)
     for name, _ in DIGESTS:
         assert call.named(name) == []
@@ -116,21 +115,21 @@ async def test_digests_do_not_go_up_with_a_piece_of_their_body(make_rig: RigFact
 
 
 async def test_a_credential_never_serves_somebody_elses_rows(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     _, call = await send_two(rig, [("Authorization", "Bearer a"), ("Cookie", "a=1")], [])
     assert call.named("Authorization") == []
     assert call.named("Cookie") == []
 
 
 async def test_key_headers_go_up(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, *KEYED, shared=True)
+    rig = await make_rig(*PAIR, *KEYED, shared=True)
     own = [("Authorization", "Bearer a"), ("X-Tenant", "t")]
     _, call = await send_two(rig, own, own)
     assert call.header("Authorization") == "Bearer a"
     assert call.header("X-Tenant") == "t"
 
 
-@pytest.mark.parametrize("flags", [ONE, TWO])
+@pytest.mark.parametrize("flags", [ONE, PAIR])
 async def test_hop_by_hop_headers_never_go_up(make_rig: RigFactory, flags: tuple[str, ...]) -> None:
     rig = await make_rig(*flags, shared=True)
     if flags is ONE:
@@ -191,7 +190,7 @@ async def test_a_chunked_predict_goes_up_with_its_length(make_rig: RigFactory) -
 
 
 async def test_a_batch_of_several_has_one_traceparent(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     _, call = await send_two(rig, [("traceparent", TRACE)], [("traceparent", OTHER_TRACE)])
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", call.header("traceparent"))
 
@@ -221,7 +220,7 @@ ONLY_FOR_ONE: Final = (
 
 
 async def test_the_model_servers_headers_come_down(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     rig.model.otherwise = says(200, b'{"predictions":[1,2]}', DOWN)
     responses, _ = await send_two(rig, (), ())
     for response in responses:
@@ -230,7 +229,7 @@ async def test_the_model_servers_headers_come_down(make_rig: RigFactory) -> None
 
 
 async def test_what_concerns_one_answer_never_comes_down_to_several(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     rig.model.otherwise = says(200, b'{"predictions":[1,2]}', ONLY_FOR_ONE)
     responses, _ = await send_two(rig, (), ())
     for response in responses:

@@ -8,10 +8,9 @@ import pytest
 
 from tests.sidecar.kit.answers import after, echo, failing_if, never, resets, says, wrong_count
 from tests.sidecar.kit.client import PREDICT, Response, predict
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, Rig, RigFactory
 from tests.sidecar.kit.scripted import Exchange, Script
 
-LONG: Final = ("--max-latency", str(LONG_MS))
 FAILURE: Final = b'{"error": "bad row", "code": 7}'
 POISON: Final = -1
 
@@ -76,7 +75,7 @@ async def test_the_member_at_fault_fails_alone(make_rig: RigFactory, status: int
 async def test_an_answer_that_cannot_be_split_is_isolated(
     make_rig: RigFactory, failure: Script
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     rig.model.otherwise = only_alone(failure)
     one, two = await ask_together(rig, [1, 2])
     assert (one.predictions, two.predictions) == ([1], [2])
@@ -96,7 +95,7 @@ def echo_with(status: int) -> Script:
 async def test_no_status_but_200_gives_a_member_the_rows_of_all(
     make_rig: RigFactory, status: int
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     rig.model.otherwise = echo_with(status)
     responses = await ask_together(rig, [1, 2])
     assert [response.status for response in responses] == [status, status]
@@ -111,7 +110,7 @@ async def test_no_status_but_200_gives_a_member_the_rows_of_all(
 async def test_a_status_that_cannot_be_divided_is_502_when_isolation_is_off(
     make_rig: RigFactory, status: int
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG, "--isolate-failures=false", shared=True)
+    rig = await make_rig(*PAIR, "--isolate-failures=false", shared=True)
     rig.model.otherwise = echo_with(status)
     for response in await ask_together(rig, [1, 2]):
         assert response.status == 502
@@ -171,7 +170,7 @@ async def test_isolation_can_be_turned_off(make_rig: RigFactory, spelling: str) 
 async def test_an_answer_that_cannot_be_split_is_no_success_when_isolation_is_off(
     make_rig: RigFactory,
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG, "--isolate-failures=false", shared=True)
+    rig = await make_rig(*PAIR, "--isolate-failures=false", shared=True)
     rig.model.otherwise = wrong_count(+1)
     for response in await ask_together(rig, [1, 2]):
         assert response.status == 502
@@ -255,7 +254,7 @@ async def test_halves_keep_their_members_deadlines(make_rig: RigFactory) -> None
 
 
 async def test_members_that_left_are_not_isolated(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     go = asyncio.Event()
 
     async def failing_later(exchange: Exchange) -> None:
@@ -275,7 +274,7 @@ async def test_members_that_left_are_not_isolated(make_rig: RigFactory) -> None:
 
 
 async def test_a_key_that_cannot_be_batched_travels_unbatched(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     rig.model.otherwise = only_alone(wrong_count(+1))
     for _ in range(2):
         await ask_together(rig, [1, 2])
@@ -293,7 +292,7 @@ async def test_a_key_that_cannot_be_batched_travels_unbatched(make_rig: RigFacto
 
 
 async def test_single_culprits_do_not_stop_a_key_from_being_batched(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     rig.model.otherwise = failing_if(is_poison, says(400, FAILURE))
     for _ in range(3):
         good, bad = await ask_together(rig, [1, POISON])

@@ -10,11 +10,9 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate, echo, failing_if, never, says, with_fields, wrong_count
 from tests.sidecar.kit.client import PREDICT, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, RigFactory
 from tests.sidecar.kit.scripted import Script
 
-LONG: Final = ("--max-latency", str(LONG_MS))
-TWO: Final = ("--max-batchsize", "2", *LONG)
 ONE: Final = ("--max-batchsize", "1", *LONG)
 
 
@@ -57,7 +55,7 @@ async def test_several_batches_are_in_flight_at_once(make_rig: RigFactory) -> No
 async def test_a_failure_is_never_dressed_up_as_success(
     make_rig: RigFactory, failure: Script, status: int
 ) -> None:
-    rig = await make_rig(*TWO)
+    rig = await make_rig(*PAIR)
     rig.model.otherwise = failure
     clients = [await rig.send(predict([row])) for row in (1, 2)]
     for response in await rig.answers(*clients):
@@ -68,7 +66,7 @@ async def test_a_failure_is_never_dressed_up_as_success(
 
 
 async def test_a_refused_connection_is_never_dressed_up_as_success(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True, model=False)
+    rig = await make_rig(*PAIR, shared=True, model=False)
     clients = [await rig.send(predict([row])) for row in (1, 2)]
     assert [answer.status for answer in await rig.answers(*clients)] == [503, 503]
 
@@ -91,7 +89,7 @@ async def test_headers_and_query_reach_the_model_server(make_rig: RigFactory) ->
 
 
 async def test_response_headers_reach_the_client(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     headers = (("Content-Type", "application/json"), ("X-Model-Version", "2"))
     rig.model.otherwise = says(200, b'{"predictions":[1,2]}', headers)
     clients = [await rig.send(predict([row])) for row in (1, 2)]
@@ -130,7 +128,7 @@ async def test_a_poisoned_instance_fails_its_own_request_only(make_rig: RigFacto
 
 
 async def test_a_client_that_left_is_not_inferred(make_rig: RigFactory) -> None:
-    rig = await make_rig(*TWO, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     leaver = await rig.send(predict([1]))
     await rig.settle()
     leaver.close()

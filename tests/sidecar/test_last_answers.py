@@ -8,9 +8,9 @@ from batcher_contract.names import DRAIN_HEADER
 from tests.sidecar.kit.answers import Gate, streaming
 from tests.sidecar.kit.client import Answer, connect, predict, request
 from tests.sidecar.kit.process import until
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG, Rig, RigFactory
 
-QUICK: Final = ("--max-latency", str(LONG_MS), "--drain-quiet", "0.3", "--drain-timeout", "5")
+QUICK: Final = (*LONG, "--drain-quiet", "0.3", "--drain-timeout", "5")
 HOOK: Final = [(DRAIN_HEADER, "true")]
 
 

@@ -8,11 +8,9 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate, never, streaming
 from tests.sidecar.kit.client import Answer, Client, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, RigFactory
 
-LONG: Final = ("--max-latency", str(LONG_MS))
 SERIAL: Final = ("--max-batchsize", "1", "--max-concurrency", "1", *LONG)
-PAIRS: Final = ("--max-batchsize", "2", *LONG)
 GONE_S: Final = 5.0
 
 LEAVINGS: Final = [
@@ -23,7 +21,7 @@ LEAVINGS: Final = [
 
 
 async def test_who_leaves_the_queue_is_never_inferred(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-concurrency", "1", "--max-batchsize", "2", *LONG, shared=True)
+    rig = await make_rig("--max-concurrency", "1", *PAIR, shared=True)
     rig.model.otherwise = gate = Gate()
     busy = await rig.send(predict([0, 0]))
     await rig.model.wait_calls(1)
@@ -42,7 +40,7 @@ async def test_who_leaves_the_queue_is_never_inferred(make_rig: RigFactory) -> N
 async def test_the_call_of_a_batch_that_all_left_is_cancelled(
     make_rig: RigFactory, leave: Callable[[Client], None]
 ) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     rig.model.otherwise = never
     clients = [await rig.send(predict([row])) for row in (1, 2)]
     [call] = await rig.model.wait_calls(1)
@@ -54,7 +52,7 @@ async def test_the_call_of_a_batch_that_all_left_is_cancelled(
 
 
 async def test_a_batch_goes_on_for_who_stayed(make_rig: RigFactory) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     rig.model.otherwise = gate = Gate()
     leaver = await rig.send(predict([1]))
     await rig.settle()
@@ -89,7 +87,7 @@ async def test_leaving_is_seen_behind_a_pipelined_request(make_rig: RigFactory) 
 
 
 async def test_leaving_in_the_middle_of_a_body_leaves_nothing_behind(make_rig: RigFactory) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     leaver = await rig.send(predict([1])[:-2])
     await rig.settle()
     leaver.close()
@@ -103,7 +101,7 @@ async def test_leaving_in_the_middle_of_a_body_leaves_nothing_behind(make_rig: R
 async def test_no_part_passes_for_the_whole_where_a_client_ends_its_side(
     make_rig: RigFactory, version: str
 ) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
     rig.model.otherwise = streaming(pieces)
     client = await rig.send(request("GET", "/v2/stream", version=version))
@@ -121,7 +119,7 @@ async def test_no_part_passes_for_the_whole_where_a_client_ends_its_side(
 async def test_a_forwarded_request_whose_client_left_is_cancelled(
     make_rig: RigFactory, leave: Callable[[Client], None]
 ) -> None:
-    rig = await make_rig(*PAIRS, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     rig.model.otherwise = never
     client = await rig.send(request("GET", "/v2/stream"))
     [call] = await rig.model.wait_calls(1)

@@ -9,11 +9,10 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate, chunk, says
 from tests.sidecar.kit.client import PREDICT, Response, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, RigFactory
 from tests.sidecar.kit.scripted import Early, Exchange
 from tests.sidecar.kit.wire import Wire
 
-LONG: Final = ("--max-latency", str(LONG_MS))
 FULL_AT_TWO: Final = ("--max-queue-size", "2", *LONG)
 BYTES: Final = ("--max-queue-bytes", "100000", "--max-body-bytes", "90000", *LONG)
 SMALL_BODIES: Final = ("--max-body-bytes", "2000", "--max-batchsize", "1")

@@ -8,9 +8,9 @@ import pytest
 
 from tests.sidecar.kit.client import predict
 from tests.sidecar.kit.process import until
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import PAIR, Rig, RigFactory
 
-FLAGS = ("--max-batchsize", "2", "--max-latency", str(LONG_MS), "--timeout", "60")
+FLAGS = (*PAIR, "--timeout", "60")
 
 
 @pytest.fixture

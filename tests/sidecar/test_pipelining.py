@@ -6,7 +6,7 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate
 from tests.sidecar.kit.client import predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, RigFactory
 
 ONE: Final = ("--max-batchsize", "1")
 GET: Final = request("GET", "/x")
@@ -14,7 +14,7 @@ MOST: Final = 16
 
 
 async def test_pipelined_predicts_share_a_batch(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "3", "--max-latency", str(LONG_MS), shared=True)
+    rig = await make_rig("--max-batchsize", "3", *LONG, shared=True)
     client = await rig.send(b"".join(predict([row]) for row in range(3)))
     answers = [await client.response() for _ in range(3)]
     assert [answer.predictions for answer in answers] == [[0], [1], [2]]

@@ -8,10 +8,10 @@ import pytest
 
 from tests.sidecar.kit.answers import says, with_fields
 from tests.sidecar.kit.client import PREDICT, predict, request
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, RigFactory
 
 ONE: Final = ("--max-batchsize", "1")
-THREE: Final = ("--max-batchsize", "3", "--max-latency", str(LONG_MS))
+THREE: Final = ("--max-batchsize", "3", *LONG)
 
 
 async def test_an_answer_holds_message_batch_id_and_predictions(make_rig: RigFactory) -> None:
@@ -100,7 +100,7 @@ async def test_an_answer_that_was_a_batchs_before_has_no_field_twice(
     ],
 )
 async def test_rows_and_predictions_pass_to_the_letter(make_rig: RigFactory, row: bytes) -> None:
-    rig = await make_rig("--max-batchsize", "2", "--max-latency", str(LONG_MS), shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     data = request("POST", PREDICT, body=b'{"instances":[' + row + b"]}")
     responses = await rig.answers(await rig.send(data), await rig.send(data))
     assert rig.model.calls[0].raw_rows == [row, row]

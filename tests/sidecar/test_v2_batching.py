@@ -1,14 +1,15 @@
 """Batches of the Open Inference Protocol, as callers and the model server see them."""
 
 import json
-from typing import Final
 
 import pytest
 
 from tests.sidecar.kit.answers import says
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, RigFactory
 from tests.sidecar.kit.scripted import Exchange
 from tests.sidecar.kit.v2 import (
+    OTHER,
+    ROW,
     V2Model,
     answer_tensors,
     answered,
@@ -18,11 +19,6 @@ from tests.sidecar.kit.v2 import (
     strings,
     together,
 )
-
-LONG: Final = ("--max-latency", str(LONG_MS))
-PAIR: Final = ("--max-batchsize", "2", *LONG)
-ROW: Final = [[1.5, 2, 3, 4]]
-OTHER: Final = [[5, 6, 7, 8]]
 
 
 @pytest.mark.parametrize("binary", [False, True])

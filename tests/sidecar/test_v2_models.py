@@ -1,14 +1,15 @@
 """Which models are batched: by what the model server says of them, and by what they answer."""
 
 import asyncio
-from typing import Final
 
 import pytest
 
 from tests.sidecar.kit.answers import Gate, never, says
-from tests.sidecar.kit.rig import LONG_MS, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, RigFactory
 from tests.sidecar.kit.scripted import Exchange, Script
 from tests.sidecar.kit.v2 import (
+    FIXED,
+    ROW,
     VARIABLE,
     V2Model,
     answer_tensors,
@@ -18,10 +19,6 @@ from tests.sidecar.kit.v2 import (
     numbers,
     together,
 )
-
-LONG: Final = ("--max-latency", str(LONG_MS))
-ROW: Final = [[1.5, 2, 3, 4]]
-FIXED: Final = {"name": "m", "inputs": [{"name": "x", "shape": [1, 4]}], "outputs": []}
 
 
 async def sums(exchange: Exchange) -> None:
@@ -41,7 +38,7 @@ async def sums(exchange: Exchange) -> None:
 async def test_a_model_that_does_not_batch_is_forwarded_to(
     make_rig: RigFactory, metadata: object, config: object, why: str
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     model = V2Model(rig, metadata, config)
     answered(await rig.ask(model.infer(numbers(ROW))))
     await rig.model.until(lambda: len(model.questions) == (1 if config is None else 2))
@@ -84,7 +81,7 @@ async def test_never_more_rows_than_the_model_takes(make_rig: RigFactory) -> Non
 async def test_a_model_of_which_nothing_else_is_said_is_batched(
     make_rig: RigFactory, metadata: object
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig, metadata)
     await model.known()
     responses = await together(rig, *[model.infer(numbers(ROW)) for _ in range(2)])
@@ -95,7 +92,7 @@ async def test_a_model_of_which_nothing_else_is_said_is_batched(
 async def test_where_there_is_no_metadata_a_model_is_batched_once_it_has_answered(
     make_rig: RigFactory, metadata: object
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG, shared=True)
+    rig = await make_rig(*PAIR, shared=True)
     model = V2Model(rig, metadata)
     for count in (1, 2):
         response = await rig.ask(model.infer(numbers(ROW)))
@@ -109,7 +106,7 @@ async def test_where_there_is_no_metadata_a_model_is_batched_once_it_has_answere
 
 
 async def test_nobody_waits_for_metadata(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     model = V2Model(rig, metadata=never)
     responses = await together(rig, *[model.infer(numbers(ROW)) for _ in range(3)])
     assert {response.header("X-Batch-Size") for response in responses} == {"1"}
@@ -156,7 +153,7 @@ async def test_a_model_shows_in_its_first_answer_that_it_does_not_batch(
     make_rig: RigFactory,
 ) -> None:
     """A batch of four rows might be divided by chance where it has a fixed dimension of four."""
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
 
     async def turned(exchange: Exchange) -> None:
         output = {"name": "turned", "shape": [4, 1], "datatype": "FP32", "data": [1, 2, 3, 4]}
@@ -173,7 +170,7 @@ async def test_a_model_shows_in_its_first_answer_that_it_does_not_batch(
 
 
 async def test_a_model_that_has_not_answered_yet_is_asked_alone(make_rig: RigFactory) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     model = V2Model(rig, otherwise=says(400, b'{"error":"no"}'))
     for _ in range(3):
         response = await rig.ask(model.infer(numbers(ROW)))
@@ -214,7 +211,7 @@ async def test_pieces_of_a_model_that_does_not_batch_are_sent_whole_after_all(
 async def test_a_model_that_is_not_there_says_nothing_of_itself(
     make_rig: RigFactory, failure: Script
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     model = V2Model(rig, metadata=failure, otherwise=failure)
     for _ in range(3):
         assert (await rig.ask(model.infer(numbers(ROW)))).status in (404, 503)

@@ -8,9 +8,10 @@ import pytest
 
 from tests.sidecar.kit.answers import Gate, closes, says
 from tests.sidecar.kit.client import request
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, Rig, RigFactory
 from tests.sidecar.kit.scripted import Exchange
 from tests.sidecar.kit.v2 import (
+    ROW,
     VARIABLE,
     V2Model,
     answer_tensors,
@@ -23,8 +24,6 @@ from tests.sidecar.kit.v2 import (
     together,
 )
 
-LONG: Final = ("--max-latency", str(LONG_MS))
-ROW: Final = [[1.5, 2, 3, 4]]
 UNDIVIDED: Final = "inference_batcher_undivided_batches_total"
 
 
@@ -171,7 +170,7 @@ async def test_what_waits_behind_a_cold_model_is_batched_with_its_first_answer(
 async def test_a_model_whose_answers_cannot_be_read_is_forwarded_to(
     make_rig: RigFactory, encoded: bool
 ) -> None:
-    rig = await make_rig("--max-batchsize", "2", *LONG)
+    rig = await make_rig(*PAIR)
     text = b'{"outputs":[{"name":"y","shape":[1],"datatype":"FP32","data":[NaN]}]}'
     headers = (("Content-Encoding", "br"),) if encoded else ()
     model = V2Model(rig, otherwise=says(200, text, headers))

@@ -10,9 +10,12 @@ import pytest
 from tests.sidecar.kit.answers import Gate, closes, never
 from tests.sidecar.kit.client import Client
 from tests.sidecar.kit.process import until
-from tests.sidecar.kit.rig import LONG_MS, Rig, RigFactory
+from tests.sidecar.kit.rig import LONG, PAIR, Rig, RigFactory
 from tests.sidecar.kit.scripted import Script
 from tests.sidecar.kit.v2 import (
+    FIXED,
+    OTHER,
+    ROW,
     VARIABLE,
     V2Model,
     answered,
@@ -24,11 +27,6 @@ from tests.sidecar.kit.v2 import (
     together,
 )
 
-LONG: Final = ("--max-latency", str(LONG_MS))
-PAIR: Final = ("--max-batchsize", "2", *LONG)
-ROW: Final = [[1.5, 2, 3, 4]]
-OTHER: Final = [[5, 6, 7, 8]]
-FIXED: Final = {"name": "m", "inputs": [{"name": "x", "shape": [1, 4]}], "outputs": []}
 MIB: Final = 1 << 20
 GONE_S: Final = 5.0
 

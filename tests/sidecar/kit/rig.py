@@ -15,10 +15,12 @@ from tests.sidecar.kit.process import SidecarProcess, until
 from tests.sidecar.kit.scripted import ScriptedModel
 from tests.sidecar.kit.wire import Truncated
 
-__all__ = ["LONG_MS", "Rig", "RigFactory", "SidecarPool", "tcp_probe"]
+__all__ = ["LONG", "PAIR", "Rig", "RigFactory", "SidecarPool", "tcp_probe"]
 
-LONG_MS: Final = 30_000
+LONG: Final = ("--max-latency", "30000")
 """A window that no test lives to see the end of."""
+PAIR: Final = ("--max-batchsize", "2", *LONG)
+"""The same, and two instances end the wait."""
 
 _SHARED_PROCESSES: Final = 6
 

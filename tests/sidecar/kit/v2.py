@@ -13,8 +13,8 @@ from tests.sidecar.kit.rig import Rig
 from tests.sidecar.kit.scripted import Call, Exchange, Script
 
 __all__ = [
-    "VARIABLE", "Message", "V2Model", "answer_tensors", "answered", "bypassed", "echo_tensors",
-    "message_of", "metric", "numbers", "strings", "together",
+    "FIXED", "OTHER", "ROW", "VARIABLE", "Message", "V2Model", "answer_tensors", "answered",
+    "bypassed", "echo_tensors", "message_of", "metric", "numbers", "strings", "together",
 ]  # fmt: skip
 
 _count: Final = itertools.count()
@@ -24,6 +24,10 @@ VARIABLE: Final = {
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}],
 }
 """Metadata of a model that batches."""
+FIXED: Final = {"name": "m", "inputs": [{"name": "x", "shape": [1, 4]}], "outputs": []}
+"""Metadata of one that does not."""
+ROW: Final = [[1.5, 2, 3, 4]]
+OTHER: Final = [[5, 6, 7, 8]]
 
 _HEADER: Final = "Inference-Header-Content-Length"
 

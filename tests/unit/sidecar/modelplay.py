@@ -6,7 +6,7 @@ from typing import cast
 
 from batcher_sidecar.http1 import ResponseHead
 from batcher_sidecar.models import Model, Models, Trust
-from batcher_sidecar.upstream import Broken, Sink, UpstreamPool
+from batcher_sidecar.upstream import Broken, Sink, Unreachable, UpstreamPool
 
 __all__ = ["FIXED", "GOOD", "PATH", "Asked", "Play"]
 
@@ -38,7 +38,11 @@ class Asked:
         self.sink.on_end()
 
     def lose(self) -> None:
-        self.sink.on_lost(Broken("gone"))
+        self.sink.on_lost(Broken("it is gone"))
+
+    def refuse(self) -> None:
+        """No connection can be made."""
+        self.sink.on_lost(Unreachable("refused"))
 
 
 class Play:

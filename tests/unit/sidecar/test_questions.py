@@ -133,7 +133,7 @@ async def test_any_other_status_says_nothing(play: Play, status: int) -> None:
         assert len(play.asked) == count
         play.asked[-1].answer(status, GOOD)
         assert not play.batchable
-        play.now_s += RETRY_S
+        play.now_s += RETRY_S * 2 ** (count - 1)
 
 
 async def test_what_does_not_answer_is_asked_again_soon(play: Play) -> None:
@@ -155,12 +155,12 @@ async def test_what_does_not_answer_is_asked_again_soon(play: Play) -> None:
 
 async def test_the_configuration_may_be_what_does_not_answer(play: Play) -> None:
     play.served()
-    for _ in range(2):
+    for count in range(2):
         play.look()
         play.asked[-1].answer(200, GOOD)
         play.asked[-1].lose()
         assert not play.batchable
-        play.now_s += RETRY_S
+        play.now_s += RETRY_S * 2**count
     play.look()
     play.tell(GOOD, {"max_batch_size": 4})
     assert (play.batchable, play.max_rows) == (True, 4)
@@ -193,7 +193,7 @@ async def test_what_was_known_holds_while_there_is_no_answer(
         await fail(play)
         assert (play.batchable, play.forwarded(), play.max_rows) == before
         assert len(play.asked) == 2 + count * (1 + of_config)
-        play.now_s += RETRY_S
+        play.now_s += RETRY_S * 2 ** (count - 1)
 
 
 async def test_what_was_known_holds_when_nothing_is_said_any_more(play: Play) -> None:
