@@ -65,10 +65,9 @@ def merge_upward(members: Sequence[tuple[Field, ...]], *, whole: bool) -> list[F
     Where members are traced differently the batch gets a trace of its own.
     """
     first = members[0]
-    others = [member for member in members[1:] if member != first]
-    if not others:
+    if members.count(first) == len(members):
         return [field for field in first if whole or field[0] not in _DIGESTS]
-    agreed = set(first).intersection(*others)
+    agreed = set(first).intersection(*members[1:])
     merged = [field for field in first if field in agreed and field[0] not in _DIGESTS]
     if b"traceparent" in {name for name, _ in merged}:
         return merged
