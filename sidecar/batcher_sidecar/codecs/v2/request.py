@@ -48,6 +48,8 @@ _MAX_TENSORS: Final = 1024
 """Of inputs, and of requested outputs."""
 _MAX_OWN_FIELDS: Final = 64
 _MAX_SHAPE_BYTES: Final = 512
+_FEW_QUOTES: Final = 64
+"""So many bytes are found sooner one after the other than all bytes are looked at."""
 _LARGE_BYTES: Final = 1 << 20
 _MAX_OBJECTS: Final = 1 << 16
 """JSON of more than ``_LARGE_BYTES`` with more braces than these is not read at all."""
@@ -178,7 +180,7 @@ def _demand_single_names(text: Body, inputs: list[_Input], others: Iterable[Any]
             quotes += _count_quotes(tensor.data)
         elif tensor.data is not _UNSET:
             quotes += 2  # numbers have none
-    if text.count(b'"') == quotes and (b"\\" not in text or b"\\u" not in text):
+    if _has_quotes(text, quotes) and (b"\\" not in text or b"\\u" not in text):
         return  # one byte is looked for much faster than two
     if len(text) > _MAX_DOUBTFUL_BYTES:
         raise Bypass("form")
@@ -188,6 +190,18 @@ def _demand_single_names(text: Body, inputs: list[_Input], others: Iterable[Any]
 def _count_quotes(raw: Any) -> int:
     """Return how many quotation marks a field with its name has, if it is there."""
     return 0 if raw is _UNSET else 2 + bytes(raw).count(b'"')
+
+
+def _has_quotes(text: Body, count: int) -> bool:
+    """Tell whether a text has exactly so many quotation marks."""
+    if count > _FEW_QUOTES:
+        return text.count(b'"') == count
+    at = -1
+    for _ in range(count):
+        at = text.find(b'"', at + 1)
+        if at < 0:
+            return False
+    return text.find(b'"', at + 1) < 0
 
 
 def _only_once(pairs: list[tuple[str, Any]]) -> None:
