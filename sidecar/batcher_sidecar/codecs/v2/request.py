@@ -48,8 +48,8 @@ _MAX_TENSORS: Final = 1024
 """Of inputs, and of requested outputs."""
 _MAX_OWN_FIELDS: Final = 64
 _MAX_SHAPE_BYTES: Final = 512
-_FEW_QUOTES: Final = 64
-"""So many bytes are found sooner one after the other than all bytes are looked at."""
+_FIND_BYTES: Final = 100
+"""To find one byte costs as much as to count through so many."""
 _LARGE_BYTES: Final = 1 << 20
 _MAX_OBJECTS: Final = 1 << 16
 """JSON of more than ``_LARGE_BYTES`` with more braces than these is not read at all."""
@@ -194,7 +194,7 @@ def _count_quotes(raw: Any) -> int:
 
 def _has_quotes(text: Body, count: int) -> bool:
     """Tell whether a text has exactly so many quotation marks."""
-    if count > _FEW_QUOTES:
+    if count * _FIND_BYTES > len(text):
         return text.count(b'"') == count
     at = -1
     for _ in range(count):
