@@ -34,8 +34,9 @@ def test_a_killed_model_server_is_told_of_truly(
     load = caller.load(address, callers=16)
     for number in range(KILLS):
         until(lambda: answers(caller, address), "the model server answers", 60.0)
-        command = ("python", "-c", KILL)
-        cluster.execute(namespace, pod["metadata"]["name"], *command, container=MODEL)
+        # From beside it: whatever runs in its own container is killed with it.
+        command = ("python3", "-c", KILL)
+        cluster.execute(namespace, pod["metadata"]["name"], *command, container="agent")
         until(lambda n=number + 1: killed.restarts(MODEL) == [n], "it is restarted", 60.0)  # type: ignore[misc]
     until(lambda: answers(caller, address), "the model server answers again", 60.0)
     report = load.stop()
