@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batcher_contract import BatcherSettings
 
 _LATE_LATER: Final = frozenset([Answered, Failed, Left, TermsChanged, Tick])
-"""Events that come before what was due is done: who is answered is not late any more."""
+"""Events that come before what was due is done: it may be late no more, or leave on other terms."""
 _ALONE: Final = object()  # the key under which requests that share with nobody wait in their path
 
 

@@ -1,7 +1,6 @@
 """What answers prove about models and batch keys, and for how long it is trusted."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,18 +14,6 @@ from batcher_sidecar.models import (
 )
 from batcher_sidecar.remembered import KEPT_S
 from tests.unit.sidecar.modelplay import GOOD, PATH, Play
-
-
-@pytest.fixture
-async def play() -> Play:
-    return Play()
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO)
-    yield lambda: [record.getMessage() for record in caplog.records]
-
 
 # --- proof ----------------------------------------------------------------------------------------
 

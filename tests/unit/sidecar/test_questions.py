@@ -1,8 +1,7 @@
 """What the model server is asked about its models, how often, and what holds while it is not."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,17 +10,6 @@ from batcher_sidecar.http1 import ResponseHead
 from batcher_sidecar.models import ASK_AGAIN_S, RETRY_S
 from batcher_sidecar.questions import ANSWER_WITHIN_S
 from tests.unit.sidecar.modelplay import FIXED, GOOD, Play
-
-
-@pytest.fixture
-async def play() -> Play:
-    return Play()
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO)
-    yield lambda: [record.getMessage() for record in caplog.records]
 
 
 async def test_metadata_is_asked_for_once_and_then_the_configuration(play: Play) -> None:

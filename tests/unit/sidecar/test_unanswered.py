@@ -1,24 +1,12 @@
 """What becomes of models of which the model server says nothing to rely on, for long."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from batcher_sidecar.models import ASK_AGAIN_S, LASTING_S, RETRY_S
 from tests.unit.sidecar.modelplay import FIXED, GOOD, Asked, Play
-
-
-@pytest.fixture
-async def play() -> Play:
-    return Play()
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO)
-    yield lambda: [record.getMessage() for record in caplog.records]
 
 
 def busy(asked: Asked) -> None:
